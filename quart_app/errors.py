@@ -1,0 +1,212 @@
+"""One tree of errors: every class carries the stable `code` and the HTTP `status` it answers with.
+
+The text of an error is written for the client: it never holds a path, an address or another
+library's message. What the operator needs goes to the log with the cause (`raise … from`).
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadCursor",
+    "BadDigest",
+    "BadForm",
+    "BadRequest",
+    "BodyError",
+    "BodyTooShort",
+    "CatalogError",
+    "CatalogUnavailable",
+    "ClientDisconnected",
+    "ClientStalled",
+    "DigestMismatch",
+    "Draining",
+    "FormTooComplex",
+    "NoSpace",
+    "NotFound",
+    "PreconditionFailed",
+    "QuartAppError",
+    "RangeNotSatisfiable",
+    "StorageError",
+    "StorageUnavailable",
+    "TooLarge",
+    "UnsupportedEncoding",
+]
+
+
+class QuartAppError(Exception):
+    """Root of everything this package raises on purpose."""
+
+    code = "internal_error"
+    status = 500
+    title = "Internal error"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+
+
+class BadRequest(QuartAppError):
+    """The request cannot be understood."""
+
+    code = "bad_request"
+    status = 400
+    title = "Bad request"
+
+
+class BadDigest(BadRequest):
+    """A digest field is malformed (RFC 9530)."""
+
+    code = "bad_digest"
+    title = "Malformed digest field"
+
+
+class BadCursor(BadRequest):
+    """A list cursor was not made by this service."""
+
+    code = "bad_cursor"
+    title = "Unknown cursor"
+
+
+class UnsupportedEncoding(BadRequest):
+    """The body carries a content coding; stored bytes are the file's own (RFC 9110, 8.4)."""
+
+    code = "unsupported_encoding"
+    status = 415
+    title = "Content coding not supported"
+
+
+class NotFound(QuartAppError):
+    """There is no such file."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class PreconditionFailed(QuartAppError):
+    """`If-Match` or `If-Unmodified-Since` does not hold (RFC 9110, 13.1)."""
+
+    code = "precondition_failed"
+    status = 412
+    title = "Precondition failed"
+
+
+class RangeNotSatisfiable(QuartAppError):
+    """No requested range lies within the file (RFC 9110, 15.5.17).
+
+    Attributes:
+        size: Length of the whole file in bytes, for `Content-Range: bytes */size`.
+    """
+
+    code = "range_not_satisfiable"
+    status = 416
+    title = "Range not satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The file has {size} bytes.")
+        self.size = size
+
+
+class BodyError(QuartAppError):
+    """Client trouble while its body was read: known to no store, raised inside the handler."""
+
+    code = "bad_body"
+    status = 400
+    title = "Bad request body"
+
+
+class ClientDisconnected(BodyError):
+    """The client went away before its body was complete."""
+
+    code = "client_disconnected"
+    title = "The client disconnected"
+
+
+class ClientStalled(BodyError):
+    """The client sent nothing for longer than the stall timeout."""
+
+    code = "client_stalled"
+    status = 408
+    title = "The client stopped sending"
+
+
+class BodyTooShort(BodyError):
+    """The body ended before its declared length."""
+
+    code = "body_too_short"
+    title = "The body is shorter than declared"
+
+
+class TooLarge(BodyError):
+    """The body, or a part of it, passes a limit in bytes."""
+
+    code = "too_large"
+    status = 413
+    title = "Too large"
+
+
+class BadForm(BodyError):
+    """The `multipart/form-data` body is malformed, truncated or followed by junk."""
+
+    code = "bad_form"
+    title = "Malformed form"
+
+
+class FormTooComplex(BodyError):
+    """The form has too many parts, headers or fields, or too large ones."""
+
+    code = "form_too_complex"
+    status = 413
+    title = "The form passes a limit"
+
+
+class DigestMismatch(BodyError):
+    """The bytes received do not have the digest the client declared (RFC 9530)."""
+
+    code = "digest_mismatch"
+    title = "Digest mismatch"
+
+
+class StorageError(QuartAppError):
+    """Bytes at rest cannot be had or kept."""
+
+    code = "storage_failed"
+    title = "Storage failed"
+
+
+class NoSpace(StorageError):
+    """The bytes do not fit the space that is left."""
+
+    code = "no_space"
+    status = 507
+    title = "No space left"
+
+
+class StorageUnavailable(StorageError):
+    """The store does not answer, or does not accept writes."""
+
+    code = "storage_unavailable"
+    status = 503
+    title = "Storage is unavailable"
+
+
+class CatalogError(QuartAppError):
+    """The catalog failed."""
+
+    code = "catalog_failed"
+    title = "Catalog failed"
+
+
+class CatalogUnavailable(CatalogError):
+    """The catalog does not answer, or does not accept writes."""
+
+    code = "catalog_unavailable"
+    status = 503
+    title = "Catalog is unavailable"
+
+
+class Draining(QuartAppError):
+    """The service is stopping and takes no new work."""
+
+    code = "draining"
+    status = 503
+    title = "The service is stopping"
