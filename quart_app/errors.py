@@ -6,6 +6,12 @@ library's message. What the operator needs goes to the log with the cause (`rais
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = [
     "BadCursor",
     "BadDigest",
@@ -33,11 +39,20 @@ __all__ = [
 
 
 class QuartAppError(Exception):
-    """Root of everything this package raises on purpose."""
+    """Root of everything this package raises on purpose.
+
+    Attributes:
+        code: Stable, machine-readable name.
+        status: HTTP status it answers with.
+        title: The same for people.
+        detail: What is special about this case, written for the client.
+        headers: Fields that its answer carries.
+    """
 
     code = "internal_error"
     status = 500
     title = "Internal error"
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
@@ -104,6 +119,7 @@ class RangeNotSatisfiable(QuartAppError):
     def __init__(self, size: int) -> None:
         super().__init__(f"The file has {size} bytes.")
         self.size = size
+        self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 class BodyError(QuartAppError):

@@ -1,0 +1,5 @@
+"""`python -m quart_app` is `quart-app`."""
+
+from quart_app.cli import main
+
+main()

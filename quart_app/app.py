@@ -1,0 +1,103 @@
+"""Wiring: the only place that names concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+from quart import Quart
+
+from quart_app.catalog import SqlCatalog
+from quart_app.errors import QuartAppError
+from quart_app.protocol.multipart import FormLimits
+from quart_app.services import Files
+from quart_app.storage import LocalDriver, Store
+from quart_app.streaming import in_thread, stream_bodies
+from quart_app.web import (
+    Services,
+    downloads,
+    get_services,
+    health,
+    listing,
+    render_errors,
+    set_services,
+    uploads,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from quart_app.settings import Settings
+
+__all__ = ["create_app", "start_draining"]
+
+LOG = structlog.get_logger("quart_app")
+
+
+def create_app(settings: Settings) -> Quart:
+    """Make the application; its storage and catalog open when a server starts it.
+
+    Args:
+        settings: As `load_settings` gives them.
+    """
+    app = Quart(__name__, static_folder=None)
+    app.config.update(
+        STALL_TIMEOUT=settings.stall_timeout,
+        DISCARD_SIZE=settings.discard_size,
+        DISCARD_TIMEOUT=settings.discard_timeout,
+        MAX_CONTENT_LENGTH=None,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # as the contract shows them
+    # A redirect would have a client send its body again.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    stream_bodies(app)
+    render_errors(app)
+    for blueprint in (uploads, downloads, listing, health):
+        app.register_blueprint(blueprint)
+
+    @app.while_serving
+    async def serve() -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            files = await _open_files(settings, stack)
+            limits = FormLimits(max_parts=settings.max_form_parts)
+            set_services(app, Services(files, limits))
+            sweeper = asyncio.create_task(_sweep_for_ever(files, settings.sweep_interval))
+            yield
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+
+    return app
+
+
+def start_draining(app: Quart) -> None:
+    """Have an application say that it is not ready for new work."""
+    get_services(app).draining = True
+
+
+async def _open_files(settings: Settings, stack: AsyncExitStack) -> Files:
+    blobs = settings.data / "files"
+    await in_thread(_make_directory, blobs)
+    catalog = await SqlCatalog.open(f"sqlite+aiosqlite:///{settings.data / 'catalog.db'}")
+    stack.push_async_callback(catalog.close)
+    files = Files(Store(LocalDriver(blobs), max_size=settings.max_upload_size), catalog)
+    await files.check()
+    return files
+
+
+def _make_directory(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+
+
+async def _sweep_for_ever(files: Files, interval: float) -> None:
+    while True:
+        try:
+            removed = await files.sweep()
+            LOG.info("swept", removed=removed)
+        except QuartAppError as error:
+            LOG.warning("sweep failed", code=error.code, cause=repr(error.__cause__))
+        await asyncio.sleep(interval)

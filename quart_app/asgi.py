@@ -1,0 +1,13 @@
+"""The application for any launcher: `hypercorn quart_app.asgi:app`."""
+
+from quart_app.app import create_app
+from quart_app.logs import configure_logs
+from quart_app.server import fix_hypercorn
+from quart_app.settings import load_settings
+
+__all__ = ["app"]
+
+settings = load_settings().settings
+configure_logs(settings.log_level, settings.log_format)
+fix_hypercorn()
+app = create_app(settings)

@@ -1,0 +1,68 @@
+"""Arguments → settings → application and server."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from quart_app.app import create_app, start_draining
+from quart_app.logs import configure_logs
+from quart_app.server import CannotStart, serve
+from quart_app.settings import BadSettings, Loaded, Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["main"]
+
+
+def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command one flag for every setting."""
+    for name, field in reversed(Settings.model_fields.items()):
+        default = "" if field.default is None else f"  [default: {field.default}]"
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(flag, name, help=f"{field.description}{default}")(command)
+    return command
+
+
+def _loaded(flags: dict[str, Any]) -> Loaded:
+    try:
+        return load_settings(flags)
+    except BadSettings as error:
+        raise click.UsageError(str(error)) from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="quart-app")
+def main() -> None:
+    """Files of any size in and out, with flat memory.
+
+    Every setting can be given as a flag, as an environment variable (QUART_APP_PORT for --port)
+    or in a TOML file (--config); flags win over variables, variables over the file.
+    """
+
+
+@main.command("serve")
+@_settings_options
+def serve_command(**flags: Any) -> None:
+    """Run the service until SIGTERM or SIGINT."""
+    settings = _loaded(flags).settings
+    configure_logs(settings.log_level, settings.log_format)
+    app = create_app(settings)
+    try:
+        serve(app, settings, on_stop=lambda: start_draining(app))
+    except CannotStart as error:
+        sys.exit(f"quart-app: {error}")
+
+
+@main.command("settings")
+@_settings_options
+def settings_command(**flags: Any) -> None:
+    """Print every setting with its value and where that came from."""
+    settings, origins = _loaded(flags)
+    rows = [(name, str(getattr(settings, name)), origins[name]) for name in origins]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, value, origin in rows:
+        click.echo(f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}")

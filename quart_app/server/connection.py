@@ -1,0 +1,101 @@
+"""One subclass at Hypercorn's seam: connections that tell what is unsent, and that do end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import struct
+import sys
+import termios
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import hypercorn.asyncio.run
+from hypercorn.asyncio.tcp_server import TCPServer
+
+from quart_app.streaming import UNSENT_EXTENSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGISendCallable, Scope
+
+__all__ = ["Connection", "fix_hypercorn"]
+
+#: How long a closing connection may make no progress with what is still unsent, in seconds.
+CLOSE_PATIENCE = 10.0
+
+
+def fix_hypercorn() -> None:
+    """Make Hypercorn's asyncio worker use `Connection` in this process."""
+    hypercorn.asyncio.run.TCPServer = Connection  # type: ignore[misc]
+
+
+class Connection(TCPServer):
+    """A connection whose scopes carry `UNSENT_EXTENSION`, and whose end is bounded.
+
+    Stock Hypercorn waits without end for a closing connection to flush to a client that reads no
+    more: socket and task stay for ever.
+    """
+
+    _running: ClassVar[set[asyncio.Task[None]]] = set()
+
+    def __init__(self, app: AppWrapper, *args: Any) -> None:
+        super().__init__(_Telling(app, self.unsent), *args)
+
+    @classmethod
+    def cancel_all(cls) -> None:
+        """End every connection of this process."""
+        for task in cls._running:
+            task.cancel()
+
+    async def run(self) -> None:
+        """Serve the connection to its end."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._running.add(task)
+        try:
+            await super().run()
+        finally:
+            self._running.discard(task)
+
+    def unsent(self) -> int:
+        """Give the bytes written to this connection that its client has not acknowledged."""
+        transport = self.writer.transport
+        waiting = transport.get_write_buffer_size()
+        socket = transport.get_extra_info("socket")
+        if sys.platform != "linux" or socket is None or socket.fileno() < 0:
+            return waiting
+        # SIOCOUTQ has the number of the terminal's call (tcp(7)).
+        answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        return waiting + cast("int", struct.unpack("i", answer)[0])
+
+    async def _close(self) -> None:
+        closing = asyncio.ensure_future(super()._close())
+        left = -1
+        try:
+            while not closing.done() and (unsent := self.unsent()) != left:
+                left = unsent
+                await asyncio.wait({closing}, timeout=CLOSE_PATIENCE)
+        finally:
+            if not closing.done():
+                self.writer.transport.abort()
+            await closing
+
+
+class _Telling:
+    """An application whose HTTP scopes tell what is unsent."""
+
+    def __init__(self, app: AppWrapper, unsent: Callable[[], int]) -> None:
+        self._app = app
+        self._unsent = unsent
+
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+        sync_spawn: Callable[..., Any],
+        call_soon: Callable[..., Any],
+    ) -> None:
+        if scope["type"] == "http":
+            scope["extensions"][UNSENT_EXTENSION] = self._unsent  # type: ignore[index]
+        await self._app(scope, receive, send, sync_spawn, call_soon)

@@ -1,0 +1,130 @@
+"""One table of settings: it feeds flags, environment, TOML, the docs and the validation."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import ByteSize, Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
+
+from quart_app.models import GIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_settings import PydanticBaseSettingsSource
+
+__all__ = ["BadSettings", "Loaded", "Settings", "load_settings"]
+
+ENV_PREFIX = "QUART_APP_"
+
+
+class BadSettings(Exception):
+    """A setting has a value that cannot be; the text says which, and where it came from."""
+
+
+class Settings(BaseSettings):
+    """Every setting of the service, with its default."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    config: Path | None = Field(None, description="TOML file to read settings from")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    data: Path = Field(Path("data"), description="directory for files and catalog")
+    drain: float = Field(30.0, ge=0, description="seconds that running transfers get on stop")
+    max_upload_size: ByteSize = Field(
+        ByteSize(1024 * GIB), gt=0, description="largest file in bytes, 10GiB forms too"
+    )
+    max_form_parts: int = Field(1000, gt=0, description="most parts of one form")
+    stall_timeout: float = Field(
+        60.0, gt=0, description="seconds without a byte after which a transfer is given up"
+    )
+    discard_size: ByteSize = Field(
+        ByteSize(256 * MIB), ge=0, description="bytes of a refused body received and dropped"
+    )
+    discard_timeout: float = Field(
+        10.0, ge=0, description="seconds that a refused body is received and dropped"
+    )
+    sweep_interval: float = Field(
+        3600.0, gt=0, description="seconds between removals of expired files and leftovers"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least important messages to log: debug, info, warning or error"
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="text, json, or auto: text on a terminal"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the caller alone: `load_settings` knows where each came from."""
+        return (init_settings,)
+
+
+class Loaded(NamedTuple):
+    """Settings, and for each its origin: a flag, a variable, a file, or "default"."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load_settings(flags: Mapping[str, Any] | None = None) -> Loaded:
+    """Put settings together: flags over environment over TOML file over defaults.
+
+    Args:
+        flags: Values given on the command line by setting name; None means not given.
+
+    Raises:
+        BadSettings: A value cannot be, a name is unknown, or the file cannot be read.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    variables = _variables()
+    path = given.get("config") or variables.get("config")
+    layers = [
+        ("default", {}),
+        (f"file {path}", _file(path)),
+        ("variable", variables),
+        ("flag", given),
+    ]
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(Settings.model_fields, "default")
+    for layer, layer_values in layers:
+        values |= layer_values
+        origins |= {name: _origin(layer, name) for name in layer_values}
+    try:
+        return Loaded(Settings(**values), origins)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise BadSettings(f"{name} ({origins.get(name, 'unknown')}): {first['msg']}") from error
+
+
+def _origin(layer: str, name: str) -> str:
+    if layer == "flag":
+        return f"flag --{name.replace('_', '-')}"
+    return f"variable {ENV_PREFIX}{name.upper()}" if layer == "variable" else layer
+
+
+def _variables() -> dict[str, Any]:
+    try:
+        return EnvSettingsSource(Settings)()
+    except SettingsError as error:
+        raise BadSettings(f"environment: {error}") from error
+
+
+def _file(path: str | Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSettings(f"settings file {path}: {error}") from error

@@ -1,0 +1,19 @@
+"""Bytes at rest: the driver contract, the drivers, and the store above them."""
+
+from quart_app.storage.contract import Blob, Driver, Known, Reader, SpaceReporting
+from quart_app.storage.local import LocalDriver
+from quart_app.storage.memory import MemoryDriver
+from quart_app.storage.store import Store, Stored, new_key
+
+__all__ = [
+    "Blob",
+    "Driver",
+    "Known",
+    "LocalDriver",
+    "MemoryDriver",
+    "Reader",
+    "SpaceReporting",
+    "Store",
+    "Stored",
+    "new_key",
+]

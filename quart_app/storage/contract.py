@@ -1,0 +1,97 @@
+"""What every storage driver promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from quart_app.models import ByteRange
+    from quart_app.streaming import Piece
+
+__all__ = ["Blob", "Driver", "Known", "Reader", "SpaceReporting"]
+
+#: Tells which of some keys the catalog has an entry for.
+Known: TypeAlias = "Callable[[Sequence[str]], Awaitable[set[str]]]"
+
+
+class Blob(Protocol):
+    """Bytes that are written, durable and readable, but not yet anybody's."""
+
+    def keep(self) -> None:
+        """Make them outlive the context that wrote them; does no I/O and cannot fail."""
+        ...
+
+
+class Reader(Protocol):
+    """An open blob: deleting it does not disturb who reads it."""
+
+    size: int
+
+    def chunks(self, wanted: ByteRange) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream a range that lies inside the blob; may be called again, one at a time."""
+        ...
+
+
+class Driver(Protocol):
+    """Bytes at rest under keys.
+
+    The caller gives keys of 26 lower-case letters and digits, never the same twice, and runs all
+    calls on one event loop. Errors are `StorageError`s; whatever the `pieces` raise passes
+    through untouched.
+    """
+
+    def put(self, key: str, pieces: AsyncIterator[Piece]) -> AbstractAsyncContextManager[Blob]:
+        """Write a blob.
+
+        Entering takes all pieces, and returns once the bytes are durable and readable under the
+        key. Leaving removes them again unless `keep` was called, and so does every failure and
+        cancellation on the way: nothing visible is left. Until the context is left, no `sweep`
+        of any process touches the blob, so a catalog entry is written inside it.
+
+        Raises:
+            NoSpace: The bytes do not fit.
+            StorageUnavailable: The store does not accept writes.
+        """
+        ...
+
+    def open(self, key: str) -> AbstractAsyncContextManager[Reader]:
+        """Open a blob for reading.
+
+        Raises:
+            NotFound: There is none.
+        """
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove a blob; it is no error if there is none."""
+        ...
+
+    async def sweep(self, known: Known) -> int:
+        """Remove what crashes left: unfinished writes, and blobs without a catalog entry.
+
+        Writes under way, here or in another process, are left alone.
+
+        Returns:
+            How many leftovers were removed.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Do nothing if the store answers and accepts writes.
+
+        Raises:
+            StorageUnavailable: It does not.
+        """
+        ...
+
+
+@runtime_checkable
+class SpaceReporting(Protocol):
+    """A driver that knows how much more it can take."""
+
+    async def free_space(self) -> int:
+        """Give the bytes that may still be written."""
+        ...

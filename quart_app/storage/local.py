@@ -1,0 +1,229 @@
+"""Blobs as files of one directory tree.
+
+A blob is written beside its final name, synced, renamed and its directory synced; its descriptor
+stays locked (`flock`) until the caller has made it somebody's. A crash releases the lock, so
+whatever is unlocked and unknown is a leftover, in whichever process it began.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from quart_app.errors import NoSpace, NotFound, StorageError, StorageUnavailable
+from quart_app.streaming import in_thread, read_range, write_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from quart_app.models import ByteRange
+    from quart_app.storage.contract import Known
+    from quart_app.streaming import Piece
+
+__all__ = ["LocalDriver"]
+
+PART_SUFFIX = ".part"
+
+#: Leading characters of a key that name its directory: 1,024 directories.
+SHARD_LENGTH = 2
+
+OWN_ERRORS: dict[int | None, type[StorageError | NotFound]] = {
+    errno.ENOENT: NotFound,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+    errno.EFBIG: NoSpace,
+    errno.EROFS: StorageUnavailable,
+    errno.EACCES: StorageUnavailable,
+    errno.EPERM: StorageUnavailable,
+    errno.EIO: StorageUnavailable,
+    errno.EMFILE: StorageUnavailable,
+    errno.ENFILE: StorageUnavailable,
+    errno.ESTALE: StorageUnavailable,
+}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OWN_ERRORS.get(error.errno, StorageError)() from error
+
+
+class LocalDriver:
+    """Files under `root`, in directories named by the first characters of their keys.
+
+    Args:
+        root: An existing directory on a file system with POSIX rename and `flock`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def _path(self, key: str) -> Path:
+        return self._root / key[:SHARD_LENGTH] / key
+
+    @asynccontextmanager
+    async def put(self, key: str, pieces: AsyncIterator[Piece]) -> AsyncIterator[_Writing]:
+        """Write a blob; see `Driver.put`. What `pieces` raises may be no `OSError`."""
+        writing = _Writing(self._path(key))
+        try:
+            with _translated():
+                await in_thread(writing.create)
+                await write_pieces(writing.descriptor, pieces)
+                await in_thread(writing.publish)
+            yield writing
+        finally:
+            await in_thread(writing.close)
+
+    @asynccontextmanager
+    async def open(self, key: str) -> AsyncIterator[_Reader]:
+        """Open a blob; see `Driver.open`."""
+        reader = _Reader(self._path(key))
+        try:
+            with _translated():
+                await in_thread(reader.open)
+            yield reader
+        finally:
+            reader.close()
+
+    async def delete(self, key: str) -> None:
+        """Remove a blob; see `Driver.delete`."""
+        with suppress(NotFound), _translated():
+            await in_thread(self._path(key).unlink)
+
+    async def sweep(self, known: Known) -> int:
+        """Remove leftovers, a directory at a time; see `Driver.sweep`."""
+        removed = 0
+        with _translated():
+            for shard in await in_thread(os.listdir, self._root):
+                directory = self._root / shard
+                names = await in_thread(os.listdir, directory)
+                unfinished = [name for name in names if name.endswith(PART_SUFFIX)]
+                whole = sorted(set(names) - set(unfinished))
+                orphans = set(whole) - await known(whole) if whole else set()
+                for name in [*unfinished, *orphans]:
+                    removed += await _removed(directory / name, known)
+        return removed
+
+    async def check(self) -> None:
+        """See `Driver.check`."""
+        if not await in_thread(os.access, self._root, os.R_OK | os.W_OK | os.X_OK):
+            raise StorageUnavailable
+
+    async def free_space(self) -> int:
+        """Give the bytes that an unprivileged user may still write."""
+        with _translated():
+            status = await in_thread(os.statvfs, self._root)
+        return status.f_bavail * status.f_frsize
+
+
+async def _removed(path: Path, known: Known) -> bool:
+    """Remove a leftover, unless its writer is alive or has just made it somebody's."""
+    claim = _Claim(path)
+    try:
+        return (
+            await in_thread(claim.take)
+            and not await known([path.name])
+            and await in_thread(claim.remove)
+        )
+    finally:
+        claim.close()
+
+
+class _Descriptor:
+    """A file whose descriptor is closed exactly once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.descriptor = -1
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+class _Writing(_Descriptor):
+    """A blob from its first byte to its owner; methods but `keep` block."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._part = path.with_name(path.name + PART_SUFFIX)
+        self._named = self._part
+        self._kept = False
+
+    def create(self) -> None:
+        while True:
+            self.descriptor = self._open()
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            if os.fstat(self.descriptor).st_nlink:
+                return
+            # A sweep took it for a leftover between the two calls.
+            super().close()
+
+    def _open(self) -> int:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        try:
+            return os.open(self._part, flags, 0o640)
+        except FileNotFoundError:
+            self._part.parent.mkdir(exist_ok=True)
+            _sync(self._part.parent.parent)
+            return os.open(self._part, flags, 0o640)
+
+    def publish(self) -> None:
+        os.fsync(self.descriptor)
+        self._part.rename(self._path)
+        self._named = self._path
+        _sync(self._path.parent)
+
+    def keep(self) -> None:
+        self._kept = True
+
+    def close(self) -> None:
+        if self.descriptor >= 0 and not self._kept:
+            with suppress(OSError):  # a sweep finishes what fails here
+                self._named.unlink()
+        super().close()
+
+
+class _Reader(_Descriptor):
+    """An open blob."""
+
+    size = 0
+
+    def open(self) -> None:
+        self.descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self.descriptor).st_size
+
+    def chunks(self, wanted: ByteRange) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return read_range(self.descriptor, wanted)
+
+
+class _Claim(_Descriptor):
+    """A leftover to be, locked so that nobody can think it alive."""
+
+    def take(self) -> bool:
+        try:
+            self.descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (FileNotFoundError, BlockingIOError):
+            return False
+        return True
+
+    def remove(self) -> bool:
+        self._path.unlink(missing_ok=True)
+        return True
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,137 @@
+"""The one class above the drivers: keys, limits, counting and digests, done once."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quart_app.errors import NoSpace, NotFound, TooLarge
+from quart_app.models import MIB
+from quart_app.storage.contract import SpaceReporting
+from quart_app.streaming import Digests, gathered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from quart_app.storage.contract import Blob, Driver, Known, Reader
+    from quart_app.streaming import Piece
+
+__all__ = ["Store", "Stored", "new_key"]
+
+KEY = re.compile(r"[a-z2-7]{26}")
+
+#: Smaller bodies are not worth asking for the free space: writing them tells.
+WORTH_ASKING_SIZE = 1 * MIB
+
+
+def new_key() -> str:
+    """Make an unguessable key: 128 random bits as 26 characters that no file system confuses."""
+    return base64.b32encode(secrets.token_bytes(16)).rstrip(b"=").lower().decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob that is durable, and removed again unless `blob.keep()` is called."""
+
+    key: str
+    size: int
+    sha256: str
+    blob: Blob
+
+
+class Store:
+    """Blobs of a driver, checked on their way in.
+
+    Args:
+        driver: Where the bytes go.
+        max_size: Largest blob in bytes.
+    """
+
+    def __init__(self, driver: Driver, *, max_size: int) -> None:
+        self.max_size = max_size
+        self._driver = driver
+
+    async def admit(self, size: int | None) -> None:
+        """Refuse a body by its declared length, before any of it is read.
+
+        Args:
+            size: Declared length in bytes, or None.
+
+        Raises:
+            TooLarge: It is over the limit.
+            NoSpace: It does not fit the space that is left.
+        """
+        if size is None:
+            return
+        if size > self.max_size:
+            raise TooLarge(f"The limit is {self.max_size} bytes.")
+        if (
+            size > WORTH_ASKING_SIZE
+            and isinstance(self._driver, SpaceReporting)
+            and size > await self._driver.free_space()
+        ):
+            raise NoSpace
+
+    @asynccontextmanager
+    async def put(
+        self, chunks: AsyncIterable[bytes], digests: Mapping[str, bytes]
+    ) -> AsyncIterator[Stored]:
+        """Store a stream under a new key; see `Driver.put` for what leaving the context does.
+
+        Args:
+            chunks: The bytes.
+            digests: Digests the bytes must have, by their names in RFC 9530.
+
+        Raises:
+            TooLarge: The stream passes `max_size`.
+            DigestMismatch: A digest differs; nothing is stored.
+            StorageError: As the driver raises.
+        """
+        key = new_key()
+        watch = Digests({"sha-256", *digests})
+        async with (
+            aclosing(self._checked(chunks, watch, digests)) as pieces,
+            self._driver.put(key, pieces) as blob,
+        ):
+            yield Stored(key, watch.size, watch.digest("sha-256").hex(), blob)
+
+    async def _checked(
+        self, chunks: AsyncIterable[bytes], watch: Digests, digests: Mapping[str, bytes]
+    ) -> AsyncGenerator[Piece]:
+        async with aclosing(gathered(chunks)) as pieces, aclosing(watch.watch(pieces)) as watched:
+            async for piece in watched:
+                if watch.size > self.max_size:
+                    raise TooLarge(f"The limit is {self.max_size} bytes.")
+                yield piece
+        watch.verify(digests)
+
+    def open(self, key: str) -> AbstractAsyncContextManager[Reader]:
+        """Open a blob for reading.
+
+        Raises:
+            NotFound: There is none, or this cannot be a key.
+        """
+        if not KEY.fullmatch(key):
+            raise NotFound
+        return self._driver.open(key)
+
+    async def delete(self, key: str) -> None:
+        """Remove a blob; it is no error if there is none."""
+        await self._driver.delete(key)
+
+    async def sweep(self, known: Known) -> int:
+        """Remove what crashes left; gives how many."""
+        return await self._driver.sweep(known)
+
+    async def check(self) -> None:
+        """Do nothing if the store answers and accepts writes.
+
+        Raises:
+            StorageUnavailable: It does not.
+        """
+        await self._driver.check()

@@ -1,0 +1,55 @@
+"""Bodies of any size through a Quart application, with flat memory.
+
+`stream_bodies(app)` makes any Quart application stream; the rest are parts to build handlers of.
+"""
+
+from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
+from quart_app.streaming.digests import Digests, verified
+from quart_app.streaming.files import READ_SIZE, read_range, write_pieces
+from quart_app.streaming.forms import Part, form_parts
+from quart_app.streaming.pieces import WRITE_SIZE, Piece, chained, gathered
+from quart_app.streaming.problems import problem, render_problem
+from quart_app.streaming.quart import StreamingConnection, StreamingRequest, stream_bodies
+from quart_app.streaming.spools import (
+    SPILL_SIZE,
+    Spool,
+    file_spool,
+    mapped_spool,
+    memory_spool,
+    spilling_spool,
+)
+from quart_app.streaming.stall import UNSENT_EXTENSION, StallTimer
+from quart_app.streaming.threads import in_thread, settled, start_in_thread, uninterrupted
+
+__all__ = [
+    "HAND_OVER_SIZE",
+    "READ_SIZE",
+    "SPILL_SIZE",
+    "UNSENT_EXTENSION",
+    "WRITE_SIZE",
+    "Digests",
+    "Part",
+    "Piece",
+    "RequestBody",
+    "Spool",
+    "StallTimer",
+    "StreamingConnection",
+    "StreamingRequest",
+    "chained",
+    "file_spool",
+    "form_parts",
+    "gathered",
+    "in_thread",
+    "mapped_spool",
+    "memory_spool",
+    "problem",
+    "read_range",
+    "render_problem",
+    "settled",
+    "spilling_spool",
+    "start_in_thread",
+    "stream_bodies",
+    "uninterrupted",
+    "verified",
+    "write_pieces",
+]

@@ -1,0 +1,120 @@
+"""Bytes between descriptors and streams: one write or read under way while the next is prepared."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from quart_app.models import KIB, MIB
+from quart_app.streaming.threads import settled, start_in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+
+    from quart_app.models import ByteRange
+    from quart_app.streaming.pieces import Piece
+
+__all__ = ["READ_SIZE", "FileCut", "read_range", "write_pieces"]
+
+#: Largest read, and what a quick reader is served with; one more is read ahead.
+READ_SIZE = 1 * MIB
+
+#: First read, and what a slow reader is served with: 500 of them hold 125 MiB, not a gigabyte.
+SLOW_READ_SIZE = 128 * KIB
+
+#: A reader that takes longer than this over a chunk is slow, in seconds.
+SLOW_AFTER = 0.25
+
+#: Most buffers `writev` takes at once (IOV_MAX on Linux and macOS).
+MOST_BUFFERS = 1024
+
+
+class FileCut(OSError):
+    """A file ended before the range that was asked for."""
+
+
+async def write_pieces(descriptor: int, pieces: AsyncIterable[Piece]) -> None:
+    """Write pieces to a descriptor at its position, one under way while the next is gathered.
+
+    No write is left under way on return, whatever happens.
+
+    Args:
+        descriptor: Open for writing; stays the caller's.
+        pieces: Consecutive bytes.
+
+    Raises:
+        OSError: As `os.writev` does.
+    """
+    job: asyncio.Future[None] | None = None
+    try:
+        async for piece in pieces:
+            if job is not None:
+                await job
+            job = start_in_thread(write_all, descriptor, piece)
+        if job is not None:
+            await job
+    finally:
+        await settled(job)
+
+
+def write_all(descriptor: int, piece: Piece) -> None:
+    """Write the whole of a piece, blocking.
+
+    Args:
+        descriptor: Open for writing.
+        piece: Chunks to write in order, uncopied where they are few.
+    """
+    buffers: Sequence[bytes | memoryview]
+    buffers = piece if len(piece) <= MOST_BUFFERS else [b"".join(piece)]
+    written = os.writev(descriptor, buffers)
+    rest = memoryview(b"") if written == sum(map(len, buffers)) else _after(buffers, written)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _after(buffers: Sequence[bytes | memoryview], written: int) -> memoryview:
+    return memoryview(b"".join(buffers))[written:]
+
+
+@asynccontextmanager
+async def read_range(descriptor: int, wanted: ByteRange) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Stream a range of a file, the next chunk being read while one is used.
+
+    Chunks grow to `READ_SIZE` for a quick reader and stay small for a slow one. No read is left
+    under way when the context ends.
+
+    Args:
+        descriptor: Open for reading; stays the caller's, its position unused.
+        wanted: Range in bytes, inside the file.
+
+    Raises:
+        FileCut: While iterating: the file is shorter than the range.
+    """
+    chunks = _read_range(descriptor, wanted)
+    try:
+        yield chunks
+    finally:
+        await chunks.aclose()
+
+
+async def _read_range(descriptor: int, wanted: ByteRange) -> AsyncGenerator[bytes]:
+    time = asyncio.get_running_loop().time
+    position, size = wanted.start, SLOW_READ_SIZE
+    job = start_in_thread(os.pread, descriptor, min(size, wanted.size), position)
+    try:
+        while chunk := await job:
+            position += len(chunk)
+            if left := wanted.stop - position:
+                job = start_in_thread(os.pread, descriptor, min(size, left), position)
+            handed = time()
+            yield chunk
+            if not left:
+                return
+            slow = time() - handed > SLOW_AFTER
+            size = SLOW_READ_SIZE if slow else min(2 * size, READ_SIZE)
+    finally:
+        await settled(job)
+    if wanted.size:
+        raise FileCut(f"{wanted.stop - position} bytes are missing")

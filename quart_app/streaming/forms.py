@@ -1,0 +1,75 @@
+"""Forms handed over part by part, as their bytes arrive."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from quart_app.protocol.multipart import FormParser, PartHeader, boundary_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from quart_app.protocol.multipart import Event, FormLimits
+
+__all__ = ["Part", "form_parts"]
+
+
+class Part:
+    """One part of a form: its header, and its content as an async iterator.
+
+    The content streams from the request, so it can be read once, before the next part.
+
+    Attributes:
+        name: Name of the form field.
+        filename: Untrusted file name as sent, or None for a plain field.
+        media_type: The part's `Content-Type`, or None.
+    """
+
+    def __init__(self, header: PartHeader, events: AsyncIterator[Event]) -> None:
+        self.name = header.name
+        self.filename = header.filename
+        self.media_type = header.media_type
+        self._events = events
+        self._ended = False
+
+    def __aiter__(self) -> Part:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._ended:
+            event = await anext(self._events)
+            if isinstance(event, bytes):
+                return event
+            self._ended = True
+        raise StopAsyncIteration
+
+
+async def form_parts(
+    chunks: AsyncIterator[bytes], content_type: str, limits: FormLimits | None = None
+) -> AsyncGenerator[Part]:
+    """Walk the parts of a form; what is left unread of one is skipped.
+
+    Args:
+        chunks: The body as it arrives.
+        content_type: `Content-Type` of the body, with its boundary.
+        limits: Bounds on parts, headers and fields; sensible ones when None.
+
+    Raises:
+        BadForm: Not a form, malformed, truncated, or followed by junk.
+        FormTooComplex: It passes a bound.
+    """
+    async with aclosing(_events(chunks, FormParser(boundary_of(content_type), limits))) as events:
+        async for event in events:
+            if isinstance(event, PartHeader):
+                part = Part(event, events)
+                yield part
+                async for _ in part:
+                    pass
+
+
+async def _events(chunks: AsyncIterator[bytes], parser: FormParser) -> AsyncGenerator[Event]:
+    async for chunk in chunks:
+        for event in parser.feed(chunk):
+            yield event
+    parser.finish()

@@ -1,0 +1,53 @@
+"""Small chunks gathered into pieces large enough to be worth a thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from quart_app.models import KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+
+__all__ = ["CHUNK_OVERHEAD", "WRITE_SIZE", "Piece", "chained", "gathered"]
+
+#: What crosses to a thread at once: one hop per 64 KiB costs more than the write itself.
+WRITE_SIZE = 1 * MIB
+
+#: What a chunk costs beside its bytes; else 2-byte chunks would hold 20 times what is counted.
+CHUNK_OVERHEAD = KIB // 16
+
+#: Consecutive chunks, never copied together: `writev` takes them as they are.
+Piece: TypeAlias = "Sequence[bytes]"
+
+
+async def gathered(chunks: AsyncIterable[bytes], size: int = WRITE_SIZE) -> AsyncGenerator[Piece]:
+    """Gather chunks into pieces of about `size` bytes; the last may be smaller.
+
+    Args:
+        chunks: Bytes as they arrive; empty chunks are dropped.
+        size: Bytes from which a piece is handed on.
+
+    Yields:
+        Lists of chunks that are the receiver's to keep.
+    """
+    piece: list[bytes] = []
+    held = 0
+    async for chunk in chunks:
+        if not chunk:
+            continue
+        piece.append(chunk)
+        held += len(chunk) + CHUNK_OVERHEAD
+        if held >= size:
+            yield piece
+            piece, held = [], 0
+    if piece:
+        yield piece
+
+
+async def chained(head: list[bytes], rest: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
+    """Put chunks that were read ahead back before the rest; `head` is emptied as they go."""
+    while head:
+        yield head.pop(0)
+    async for chunk in rest:
+        yield chunk

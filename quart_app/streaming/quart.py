@@ -1,0 +1,226 @@
+"""What makes a Quart application stream: the connection, the request and the one call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from quart.asgi import ASGIHTTPConnection
+from quart.utils import encode_headers
+from quart.wrappers import Request
+from quart.wrappers.response import IterableBody
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from quart_app.errors import BodyError, ClientDisconnected
+from quart_app.models import MIB
+from quart_app.streaming.body import RequestBody
+from quart_app.streaming.forms import form_parts
+from quart_app.streaming.problems import problem
+from quart_app.streaming.stall import UNSENT_EXTENSION, StallTimer
+from quart_app.streaming.threads import settled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Callable
+
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+    from quart import Quart
+    from quart.typing import ResponseTypes
+
+    from quart_app.protocol.multipart import FormLimits
+    from quart_app.streaming.forms import Part
+
+__all__ = ["SEND_SIZE", "StreamingConnection", "StreamingRequest", "stream_bodies"]
+
+ACCESS_LOG = logging.getLogger("quart_app.access")
+
+#: Largest piece handed to the server at once; the stall timer runs for each.
+SEND_SIZE = 1 * MIB
+
+#: Settings in `app.config`, with their defaults.
+DEFAULTS = {
+    "STALL_TIMEOUT": 60.0,  # seconds without a byte, in either direction
+    "DISCARD_SIZE": 256 * MIB,  # bytes of a body received and dropped after an early answer
+    "DISCARD_TIMEOUT": 10.0,  # seconds for the same
+    "DISCONNECT_GRACE": 30.0,  # seconds for a handler to end once its client is gone
+}
+
+
+def stream_bodies(app: Quart) -> None:
+    """Make an application take and send bodies of any size with flat memory.
+
+    Handlers then read `request.body` with backpressure, walk a form with `request.parts()`, and
+    return responses without Quart's 60-second limit. `app.config` holds the bounds (`DEFAULTS`);
+    `MAX_CONTENT_LENGTH` counts what streams, not only what was declared. Errors of the body are
+    answered as problem+json unless the application handles them itself.
+    """
+    app.asgi_http_class = StreamingConnection
+    app.request_class = StreamingRequest
+    for name, value in DEFAULTS.items():
+        app.config.setdefault(name, value)
+    app.config["BODY_TIMEOUT"] = None
+    app.config["RESPONSE_TIMEOUT"] = None
+    app.register_error_handler(BodyError, problem)
+
+
+class StreamingRequest(Request):
+    """A request whose body is a bounded stream.
+
+    Attributes:
+        body: The `RequestBody`.
+        resources: Closed when the request is over, on every path out; whatever a response still
+            needs while it is sent (an open file, say) is entered here.
+    """
+
+    body_class = RequestBody
+    body: RequestBody
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.resources = AsyncExitStack()
+
+    def parts(self, limits: FormLimits | None = None) -> AsyncIterator[Part]:
+        """Walk the parts of a `multipart/form-data` body as they arrive.
+
+        Args:
+            limits: Bounds on parts, headers and fields.
+
+        Raises:
+            BadForm: Not a form, malformed, truncated, or followed by junk.
+            FormTooComplex: It passes a bound.
+            BodyError: As iterating the body does.
+        """
+        return form_parts(self.body, self.headers.get("Content-Type", ""), limits)
+
+
+class StreamingConnection(ASGIHTTPConnection):
+    """One HTTP request of an ASGI server, with backpressure both ways.
+
+    Stock Quart receives into one growing buffer beside the handler, cuts responses after a
+    minute, and leaves its two tasks running when cancelled itself. Here the receiving side waits
+    for the handler; it goes on after an early answer, discarding; and nothing outlives the call
+    but, for a moment, the receiving of a connection about to close.
+    """
+
+    _closing: set[asyncio.Task[None]] = set()  # noqa: RUF012  # tasks need a strong reference
+    request: StreamingRequest
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        started = time.perf_counter()
+        self.status: int | None = None
+        self.sent = 0
+        self.request = cast("StreamingRequest", self._create_request_from_scope(send))
+        self.request.body.stall_timeout = self.app.config["STALL_TIMEOUT"]
+        receiver = asyncio.ensure_future(self.handle_messages(self.request, receive))
+        handler = asyncio.ensure_future(self.handle_request(self.request, send))
+        try:
+            await self._until_over(receiver, handler)
+        finally:
+            handler.cancel()
+            try:
+                await settled(handler)
+            finally:
+                self._let_go(receiver)
+                await self.request.resources.aclose()
+                self._log(time.perf_counter() - started)
+        if not handler.cancelled():
+            handler.result()
+
+    async def _until_over(
+        self, receiver: asyncio.Future[None], handler: asyncio.Future[None]
+    ) -> None:
+        await asyncio.wait({receiver, handler}, return_when=asyncio.FIRST_COMPLETED)
+        if handler.done():
+            return
+        receiver.result()
+        # The client is gone. A handler whose body was cut learns it there and may keep what came;
+        # any other has nobody left to work for.
+        if self.request.body.cut:
+            await asyncio.wait({handler}, timeout=self.app.config["DISCONNECT_GRACE"])
+
+    def _let_go(self, receiver: asyncio.Task[None]) -> None:
+        """Receive on until the server says the stream is closed.
+
+        Hypercorn queues that message without a bound on its patience: with nobody receiving and
+        its queue full, both of its tasks would wait for ever.
+        """
+        self.request.body.abandon()
+        if not receiver.done():
+            self._closing.add(receiver)
+            patience = asyncio.get_running_loop().call_later(
+                self.app.config["DISCARD_TIMEOUT"], receiver.cancel
+            )
+            receiver.add_done_callback(lambda _: patience.cancel())
+            receiver.add_done_callback(self._closing.discard)
+
+    async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
+        """Hand what the server receives over to the request's body, at the handler's pace."""
+        body = cast("RequestBody", request.body)
+        while True:
+            message = await receive()
+            if message["type"] == "http.request":
+                await body.put(message.get("body", b""))
+                if not message.get("more_body", False):
+                    body.set_complete()
+            elif message["type"] == "http.disconnect":
+                body.fail(ClientDisconnected())
+                return
+
+    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
+        body, config = self.request.body, self.app.config
+        if body.cut:
+            return
+        self.status = response.status_code
+        async with StallTimer(config["STALL_TIMEOUT"], self._unsent()) as timer:
+            start = {"type": "http.response.start", "status": response.status_code}
+            await timer.during(send({**start, "headers": encode_headers(response.headers)}))
+            async with _opened(response) as chunks:
+                if self._has_content(response):
+                    await self._send_chunks(send, chunks, timer)
+            # The answer is out, all but its end: a server may close the connection after that.
+            await body.discard(config["DISCARD_SIZE"], config["DISCARD_TIMEOUT"])
+            await timer.during(
+                send({"type": "http.response.body", "body": b"", "more_body": False})
+            )
+
+    async def _send_chunks(
+        self, send: ASGISendCallable, chunks: AsyncIterable[Any], timer: StallTimer
+    ) -> None:
+        async for chunk in chunks:
+            data = chunk.encode() if isinstance(chunk, str) else chunk
+            for start in range(0, len(data), SEND_SIZE):
+                piece = data if len(data) <= SEND_SIZE else data[start : start + SEND_SIZE]
+                message = {"type": "http.response.body", "body": piece, "more_body": True}
+                await timer.during(send(message))
+                self.sent += len(piece)
+
+    def _has_content(self, response: ResponseTypes) -> bool:
+        return self.scope["method"] != "HEAD" and response.status_code not in {204, 304}
+
+    def _unsent(self) -> Callable[[], int] | None:
+        return (self.scope.get("extensions") or {}).get(UNSENT_EXTENSION)
+
+    def _log(self, duration: float) -> None:
+        ACCESS_LOG.info(
+            "request",
+            extra={
+                "method": self.scope["method"],
+                "path": self.scope["path"],
+                "status": self.status,
+                "received": self.request.body.received,
+                "sent": self.sent,
+                "seconds": round(duration, 6),
+                "client": (self.scope.get("client") or ["-"])[0],
+            },
+        )
+
+
+@asynccontextmanager
+async def _opened(response: ResponseTypes) -> AsyncIterator[AsyncIterable[Any]]:
+    if isinstance(response, WerkzeugResponse):  # what `abort()` makes: a short list
+        yield IterableBody(response.response)
+    else:
+        async with response.response as chunks:
+            yield chunks

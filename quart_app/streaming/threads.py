@@ -1,0 +1,75 @@
+"""Jobs that block, on an executor of our own, awaited to their end.
+
+The loop's default pool is shared with DNS look-ups, so a stalled disk there would stall the
+network too. A job that was started owns its file descriptor until it ends: nobody may close the
+descriptor under it, so every wait here outlasts a cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["THREADS", "in_thread", "settled", "start_in_thread", "uninterrupted"]
+
+T = TypeVar("T")
+
+#: Bound on blocking jobs at once; the rest queue, each holding its one piece.
+THREADS = 32
+
+EXECUTOR = ThreadPoolExecutor(THREADS, thread_name_prefix="quart-app-io")
+
+
+def start_in_thread(func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    """Start a blocking job now; the caller awaits it later, with `settled` on its way out."""
+    return asyncio.get_running_loop().run_in_executor(EXECUTOR, func, *args)
+
+
+async def in_thread(func: Callable[..., T], *args: Any) -> T:
+    """Run a blocking job and wait for its end, even when cancelled meanwhile.
+
+    Raises:
+        asyncio.CancelledError: After the job has ended, when the caller was cancelled.
+    """
+    return await _to_the_end(start_in_thread(func, *args))
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, even when the caller is cancelled meanwhile.
+
+    For steps that must not be left half done, such as committing a row.
+
+    Raises:
+        asyncio.CancelledError: After the work has ended, when the caller was cancelled.
+    """
+    return await _to_the_end(asyncio.ensure_future(work))
+
+
+async def settled(*jobs: asyncio.Future[Any] | None) -> None:
+    """Wait until jobs have ended, however they ended; for clean-up paths.
+
+    Raises:
+        asyncio.CancelledError: After all have ended, when the caller was cancelled.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    pending = {job for job in jobs if job is not None and not job.done()}
+    while pending:
+        try:
+            _, pending = await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+            pending = {job for job in pending if not job.done()}
+    for job in jobs:
+        if job is not None and not job.cancelled():
+            job.exception()  # seen: a failed job nobody waits for is no news
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _to_the_end(job: asyncio.Future[T]) -> T:
+    await settled(job)
+    return job.result()

@@ -1,0 +1,19 @@
+"""Routes: parse, call one service, answer."""
+
+from quart_app.web.context import Services, get_services, set_services
+from quart_app.web.downloads import downloads
+from quart_app.web.errors import render_errors
+from quart_app.web.health import health
+from quart_app.web.listing import listing
+from quart_app.web.uploads import uploads
+
+__all__ = [
+    "Services",
+    "downloads",
+    "get_services",
+    "health",
+    "listing",
+    "render_errors",
+    "set_services",
+    "uploads",
+]

@@ -1,0 +1,52 @@
+"""What the routes reach: the services of the application, and the request that streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import quart
+
+if TYPE_CHECKING:
+    from quart_app.protocol.multipart import FormLimits
+    from quart_app.services import Files
+    from quart_app.streaming import StreamingRequest
+
+__all__ = ["Services", "get_services", "services", "set_services", "streaming_request"]
+
+EXTENSION = "quart_app"
+
+
+@dataclass
+class Services:
+    """What the application does, for its routes.
+
+    Attributes:
+        files: Stored files.
+        form_limits: Bounds on forms.
+        draining: Whether the service is stopping.
+    """
+
+    files: Files
+    form_limits: FormLimits
+    draining: bool = False
+
+
+def set_services(app: quart.Quart, value: Services) -> None:
+    """Give an application its services."""
+    app.extensions[EXTENSION] = value
+
+
+def get_services(app: quart.Quart) -> Services:
+    """Give the services of an application that has started."""
+    return cast("Services", app.extensions[EXTENSION])
+
+
+def services() -> Services:
+    """Give the services of the application that answers this request."""
+    return get_services(quart.current_app)
+
+
+def streaming_request() -> StreamingRequest:
+    """Give the current request."""
+    return cast("StreamingRequest", quart.request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001

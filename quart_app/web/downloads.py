@@ -1,0 +1,114 @@
+"""Files on their way out: conditions and ranges decide, then bytes stream."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response
+
+from quart_app.models import ByteRange
+from quart_app.protocol.byteranges import byteranges_parts, new_boundary
+from quart_app.protocol.conditions import (
+    Outcome,
+    Validators,
+    evaluate,
+    http_date,
+    range_allowed,
+)
+from quart_app.protocol.digests import repr_digest
+from quart_app.protocol.names import content_disposition, inline_safe
+from quart_app.protocol.ranges import content_range, parse_ranges
+from quart_app.web.context import services, streaming_request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from quart_app.models import File
+    from quart_app.protocol.byteranges import ByteRangesFrame
+    from quart_app.storage import Reader
+    from quart_app.streaming import StreamingRequest
+
+__all__ = ["downloads"]
+
+downloads = Blueprint("downloads", __name__)
+
+
+@downloads.get("/files/<file_id>")
+@downloads.get("/files/<file_id>/<name>")
+async def download(file_id: str, name: str = "") -> Response:  # noqa: ARG001  # for people's eyes
+    """Send a file, or ranges of it, unless the client has it already."""
+    request = streaming_request()
+    file = await services().files.get(file_id)
+    validators = Validators(f'"{file.sha256}"', file.created_at)
+    headers = _headers(file, validators, request.args.get("inline") == "1")
+    if evaluate(request.method, request.headers, validators) is Outcome.NOT_MODIFIED:
+        return _not_modified(headers)
+    if request.method == "HEAD":  # for which no range is defined (RFC 9110, 14.2)
+        return _answer(None, 200, headers, file.media_type, file.size)
+    ranges = _ranges(request, file, validators)
+    reader = await request.resources.enter_async_context(services().files.open(file))
+    if ranges is None:
+        whole = _bytes(reader, ByteRange(0, file.size))
+        return _answer(whole, 200, headers, file.media_type, file.size)
+    if len(ranges) == 1:
+        headers["Content-Range"] = content_range(ranges[0], file.size)
+        return _answer(_bytes(reader, ranges[0]), 206, headers, file.media_type, ranges[0].size)
+    boundary = new_boundary()
+    frame = byteranges_parts(ranges, file.size, file.media_type, boundary)
+    media_type = f"multipart/byteranges; boundary={boundary}"
+    return _answer(_framed(reader, frame), 206, headers, media_type, frame.content_length)
+
+
+def _headers(file: File, validators: Validators, inline: bool) -> dict[str, str]:
+    return {
+        "Accept-Ranges": "bytes",
+        "ETag": validators.etag,
+        "Last-Modified": http_date(file.created_at),
+        "Repr-Digest": repr_digest(file.sha256),
+        "Content-Disposition": content_disposition(
+            file.name, inline=inline and inline_safe(file.media_type)
+        ),
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _ranges(
+    request: StreamingRequest, file: File, validators: Validators
+) -> list[ByteRange] | None:
+    if not range_allowed(request.headers.get("If-Range"), validators):
+        return None
+    return parse_ranges(request.headers.get("Range"), file.size)
+
+
+def _not_modified(headers: dict[str, str]) -> Response:
+    response = Response(None, 304, headers)
+    del response.headers["Content-Type"]
+    return response
+
+
+def _answer(
+    body: AsyncGenerator[bytes] | None,
+    status: int,
+    headers: dict[str, str],
+    media_type: str,
+    size: int,
+) -> Response:
+    response = Response(body, status, headers, content_type=media_type)
+    response.content_length = size
+    return response
+
+
+async def _bytes(reader: Reader, wanted: ByteRange) -> AsyncGenerator[bytes]:
+    async with reader.chunks(wanted) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+async def _framed(reader: Reader, frame: ByteRangesFrame) -> AsyncGenerator[bytes]:
+    for prefix, wanted in frame.prefixes:
+        yield prefix
+        async with aclosing(_bytes(reader, wanted)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    yield frame.closing

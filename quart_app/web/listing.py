@@ -1,0 +1,65 @@
+"""The list of files, and what is known of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quart import Blueprint, Response, request
+
+from quart_app.errors import BadRequest
+from quart_app.web.context import services
+from quart_app.web.representation import (
+    cursor_of,
+    file_json,
+    position_of,
+    streamed_csv,
+    streamed_ndjson,
+)
+
+__all__ = ["listing"]
+
+listing = Blueprint("listing", __name__)
+
+DEFAULT_LIMIT = 100
+MOST_ROWS = 1000
+
+STREAMED = {"text/csv": streamed_csv, "application/x-ndjson": streamed_ndjson}
+
+
+@listing.get("/files")
+async def list_files() -> Response | dict[str, Any]:
+    """List files, newest first: a page of JSON, or all as CSV or lines of JSON."""
+    files = services().files
+    offered = ["application/json", *STREAMED]
+    chosen = request.accept_mimetypes.best_match(offered, default="application/json")
+    if chosen in STREAMED:
+        return Response(STREAMED[chosen](files.all()), content_type=f"{chosen}; charset=utf-8")
+    limit = _limit(request.args.get("limit"))
+    cursor = request.args.get("cursor")
+    page = await files.page(limit=limit + 1, after=position_of(cursor) if cursor else None)
+    more = len(page) > limit
+    return {
+        "files": [file_json(file) for file in page[:limit]],
+        "next": cursor_of(page[limit - 1]) if more else None,
+    }
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text) > 0):
+        raise BadRequest("`limit` is a whole number from 1.")
+    return min(int(text), MOST_ROWS)
+
+
+@listing.get("/files/<file_id>/info")
+async def describe(file_id: str) -> dict[str, Any]:
+    """Give what is known of a file."""
+    return file_json(await services().files.get(file_id))
+
+
+@listing.delete("/files/<file_id>")
+async def delete(file_id: str) -> tuple[str, int]:
+    """Delete a file."""
+    await services().files.delete(file_id)
+    return "", 204

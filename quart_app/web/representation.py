@@ -1,0 +1,106 @@
+"""Files as clients see them: JSON, CSV rows, lines, cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from quart_app.catalog import Position
+from quart_app.errors import BadCursor
+from quart_app.models import KIB
+from quart_app.protocol.names import url_name
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable
+
+    from quart_app.models import File
+
+__all__ = ["cursor_of", "file_json", "file_url", "position_of", "streamed_csv", "streamed_ndjson"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: A name that would make a file's URL that of its description.
+RESERVED_NAME = "info"
+
+COLUMNS = ("id", "name", "size", "media_type", "sha256", "created_at", "expires_at", "url")
+
+#: Characters of rows gathered before they are sent.
+SEND_SIZE = 64 * KIB
+
+
+def file_url(file: File) -> str:
+    """Give the URL path of a file's bytes; a file called `info` goes by its id alone."""
+    path = f"/files/{file.id}"
+    return path if file.name == RESERVED_NAME else f"{path}/{url_name(file.name)}"
+
+
+def file_json(file: File) -> dict[str, Any]:
+    """Give the JSON object that describes a file; times are RFC 3339, UTC."""
+    return {
+        "id": file.id,
+        "name": file.name,
+        "size": file.size,
+        "media_type": file.media_type,
+        "sha256": file.sha256,
+        "created_at": _time(file.created_at),
+        "expires_at": _time(file.expires_at),
+        "url": file_url(file),
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def cursor_of(file: File) -> str:
+    """Make the cursor of the page that follows a file."""
+    micros = (file.created_at - EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(f"{micros}:{file.id}".encode()).rstrip(b"=").decode()
+
+
+def position_of(cursor: str) -> Position:
+    """Read a cursor.
+
+    Raises:
+        BadCursor: This service did not make it.
+    """
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        micros, colon, file_id = text.partition(":")
+        if not (colon and micros.isdecimal() and file_id):
+            raise BadCursor
+        return Position(EPOCH + timedelta(microseconds=int(micros)), file_id)
+    except (binascii.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
+        raise BadCursor from error
+
+
+def streamed_ndjson(files: AsyncIterable[File]) -> AsyncGenerator[str]:
+    """Stream files as JSON, one a line."""
+    return _streamed(files, lambda out, file: out.write(json.dumps(file_json(file)) + "\n"))
+
+
+async def streamed_csv(files: AsyncIterable[File]) -> AsyncGenerator[str]:
+    """Stream files as CSV with a header (RFC 4180)."""
+    header = io.StringIO()
+    csv.writer(header).writerow(COLUMNS)
+    yield header.getvalue()
+    rows = _streamed(files, lambda out, file: csv.writer(out).writerow(file_json(file).values()))
+    async for text in rows:
+        yield text
+
+
+async def _streamed(
+    files: AsyncIterable[File], write: Callable[[io.StringIO, File], object]
+) -> AsyncGenerator[str]:
+    out = io.StringIO()
+    async for file in files:
+        write(out, file)
+        if out.tell() >= SEND_SIZE:
+            yield out.getvalue()
+            out = io.StringIO()
+    yield out.getvalue()

@@ -1,0 +1,139 @@
+"""Files on their way in: a raw body, or the parts of a form."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from quart import Blueprint, Response, jsonify
+
+from quart_app.errors import BadForm, BadRequest, UnsupportedEncoding
+from quart_app.models import MIB
+from quart_app.protocol.digests import declared_digests
+from quart_app.protocol.names import display_name, media_type, parse_disposition_name
+from quart_app.services import Upload
+from quart_app.streaming import chained, form_parts, verified
+from quart_app.web.context import services, streaming_request
+from quart_app.web.representation import file_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from quart_app.models import File
+    from quart_app.streaming import Part, StreamingRequest
+
+__all__ = ["uploads"]
+
+uploads = Blueprint("uploads", __name__)
+
+#: What the envelope and the fields of a form may add to its files, in bytes.
+FORM_OVERHEAD = 2 * MIB
+
+MOST_SECONDS = 100 * 365 * 86_400
+
+FORM_TYPE = "multipart/form-data"
+
+
+@uploads.post("/upload")
+async def upload() -> Response:
+    """Store the raw body, or every file of the form."""
+    request = streaming_request()
+    if request.mimetype == FORM_TYPE:
+        return await _store_form(request)
+    return await _store_raw(request, request.args.get("name"))
+
+
+@uploads.put("/upload", defaults={"name": None})
+@uploads.put("/upload/<path:name>")
+async def put(name: str | None) -> Response:
+    """Store the raw body under a name, as `curl -T` sends it."""
+    request = streaming_request()
+    if "Content-Range" in request.headers:
+        # RFC 9110, 14.5: storing a part as if it were the whole would be silent damage.
+        raise BadRequest("A part of a file cannot be put.")
+    return await _store_raw(request, name)
+
+
+async def _store_raw(request: StreamingRequest, name: str | None) -> Response:
+    _refuse_coding(request)
+    files = services().files
+    await files.store.admit(request.content_length)
+    request.body.limit_to(files.store.max_size)
+    raw_name = name or parse_disposition_name(request.headers.get("Content-Disposition"))
+    shown = display_name(raw_name)
+    kept = await files.add_one(
+        Upload(
+            chunks=request.body,
+            name=shown,
+            media_type=media_type(request.headers.get("Content-Type"), shown),
+            digests=declared_digests(request.headers),
+            lifetime=_lifetime(request),
+        )
+    )
+    return _created([kept])
+
+
+async def _store_form(request: StreamingRequest) -> Response:
+    _refuse_coding(request)
+    store = services().files.store
+    if request.content_length is not None:
+        await store.admit(max(0, request.content_length - FORM_OVERHEAD))
+    request.body.limit_to(store.max_size + FORM_OVERHEAD)
+    fields: dict[str, list[str]] = {}
+    async with aclosing(_form_uploads(request, fields)) as found:
+        kept = await services().files.add(found)
+    return _created(kept, fields=fields)
+
+
+async def _form_uploads(
+    request: StreamingRequest, fields: dict[str, list[str]]
+) -> AsyncGenerator[Upload]:
+    digests, lifetime = declared_digests(request.headers), _lifetime(request)
+    body = verified(request.body, digests) if digests else request.body
+    content_type = request.headers["Content-Type"]
+    found = 0
+    async with aclosing(form_parts(body, content_type, services().form_limits)) as parts:
+        async for part in parts:
+            if part.filename is None:
+                fields.setdefault(part.name, []).append(await _text(part))
+                continue
+            first = await anext(part, b"")
+            if part.filename or first:  # else a file input that was left empty
+                found += 1
+                name = display_name(part.filename)
+                kind = media_type(part.media_type, name)
+                yield Upload(chained([first], part), name, kind, lifetime=lifetime)
+    if not found:
+        raise BadForm("The form has no file.")
+
+
+async def _text(part: Part) -> str:
+    try:
+        return b"".join([chunk async for chunk in part]).decode()
+    except UnicodeDecodeError as error:
+        raise BadForm("A field is not UTF-8.") from error
+
+
+def _refuse_coding(request: StreamingRequest) -> None:
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedEncoding("Send the file's own bytes, without Content-Encoding.")
+
+
+def _lifetime(request: StreamingRequest) -> timedelta | None:
+    text = request.headers.get("Expires-In")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_SECONDS))):
+        raise BadRequest("`Expires-In` is a whole number of seconds.")
+    if not 0 < int(text) <= MOST_SECONDS:
+        raise BadRequest(f"`Expires-In` is from 1 to {MOST_SECONDS} seconds.")
+    return timedelta(seconds=int(text))
+
+
+def _created(kept: list[File], **more: Any) -> Response:
+    described = [file_json(file) for file in kept]
+    response = jsonify({"files": described, **more})
+    response.status_code = 201
+    response.headers["Location"] = described[0]["url"]
+    return response
