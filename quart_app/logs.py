@@ -17,7 +17,7 @@ def configure_logs(level: str, style: str) -> None:
         level: Least important level that is logged.
         style: `text`, `json`, or `auto` for text on a terminal.
     """
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

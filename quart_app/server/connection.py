@@ -27,7 +27,7 @@ CLOSE_PATIENCE = 10.0
 
 def fix_hypercorn() -> None:
     """Make Hypercorn's asyncio worker use `Connection` in this process."""
-    hypercorn.asyncio.run.TCPServer = Connection  # type: ignore[misc]
+    hypercorn.asyncio.run.__dict__["TCPServer"] = Connection
 
 
 class Connection(TCPServer):
@@ -97,5 +97,5 @@ class _Telling:
         call_soon: Callable[..., Any],
     ) -> None:
         if scope["type"] == "http":
-            scope["extensions"][UNSENT_EXTENSION] = self._unsent  # type: ignore[index]
+            scope["extensions"][UNSENT_EXTENSION] = self._unsent  # type: ignore[assignment]
         await self._app(scope, receive, send, sync_spawn, call_soon)

@@ -25,7 +25,12 @@ from quart_app.streaming.threads import settled
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable
 
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+    from hypercorn.typing import (
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        HTTPResponseBodyEvent,
+        HTTPResponseStartEvent,
+    )
     from quart import Quart
     from quart.typing import ResponseTypes
 
@@ -108,6 +113,7 @@ class StreamingConnection(ASGIHTTPConnection):
     request: StreamingRequest
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Answer the request; returns when its handler has ended and its resources are closed."""
         started = time.perf_counter()
         self.status: int | None = None
         self.sent = 0
@@ -174,16 +180,18 @@ class StreamingConnection(ASGIHTTPConnection):
             return
         self.status = response.status_code
         async with StallTimer(config["STALL_TIMEOUT"], self._unsent()) as timer:
-            start = {"type": "http.response.start", "status": response.status_code}
-            await timer.during(send({**start, "headers": encode_headers(response.headers)}))
+            start: HTTPResponseStartEvent = {
+                "type": "http.response.start",
+                "status": response.status_code,
+                "headers": encode_headers(response.headers),
+            }
+            await timer.during(send(start))
             async with _opened(response) as chunks:
                 if self._has_content(response):
                     await self._send_chunks(send, chunks, timer)
             # The answer is out, all but its end: a server may close the connection after that.
             await body.discard(config["DISCARD_SIZE"], config["DISCARD_TIMEOUT"])
-            await timer.during(
-                send({"type": "http.response.body", "body": b"", "more_body": False})
-            )
+            await timer.during(send(_body_event(b"", more=False)))
 
     async def _send_chunks(
         self, send: ASGISendCallable, chunks: AsyncIterable[Any], timer: StallTimer
@@ -192,15 +200,15 @@ class StreamingConnection(ASGIHTTPConnection):
             data = chunk.encode() if isinstance(chunk, str) else chunk
             for start in range(0, len(data), SEND_SIZE):
                 piece = data if len(data) <= SEND_SIZE else data[start : start + SEND_SIZE]
-                message = {"type": "http.response.body", "body": piece, "more_body": True}
-                await timer.during(send(message))
+                await timer.during(send(_body_event(piece, more=True)))
                 self.sent += len(piece)
 
     def _has_content(self, response: ResponseTypes) -> bool:
         return self.scope["method"] != "HEAD" and response.status_code not in {204, 304}
 
     def _unsent(self) -> Callable[[], int] | None:
-        return (self.scope.get("extensions") or {}).get(UNSENT_EXTENSION)
+        extensions: dict[str, Any] = self.scope.get("extensions") or {}
+        return extensions.get(UNSENT_EXTENSION)
 
     def _log(self, duration: float) -> None:
         ACCESS_LOG.info(
@@ -215,6 +223,10 @@ class StreamingConnection(ASGIHTTPConnection):
                 "client": (self.scope.get("client") or ["-"])[0],
             },
         )
+
+
+def _body_event(data: bytes, *, more: bool) -> HTTPResponseBodyEvent:
+    return {"type": "http.response.body", "body": data, "more_body": more}
 
 
 @asynccontextmanager
