@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection
-    from sqlalchemy.engine.interfaces import DBAPIConnection
 
 __all__ = ["reading", "translated", "writing"]
 
@@ -83,35 +82,15 @@ def translated() -> Iterator[None]:
 
 
 def _sqlite(url: str, pragmas: list[str], **options: Any) -> AsyncEngine:
-    engine = create_async_engine(
+    return create_async_engine(
         make_url(url).set(drivername="sqlite+aiosqlite"),
         connect_args={
             "async_creator_fn": connect,
             "isolation_level": None,  # the driver begins nothing by itself
+            "pragmas": pragmas,
             "timeout": BUSY_TIMEOUT_SECONDS,
         },
         hide_parameters=True,
         poolclass=NullPool,
         **options,
     )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def set_up(connection: DBAPIConnection, _: object) -> None:
-        for pragma in pragmas:
-            _set(connection, pragma)
-
-    return engine
-
-
-def _set(connection: DBAPIConnection, pragma: str) -> None:
-    cursor = connection.cursor()
-    try:
-        cursor.execute(f"PRAGMA {pragma}")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise
-        # Of those that turn a new file to WAL at once, all but one fail without waiting for it.
-        cursor.execute("BEGIN IMMEDIATE")
-        cursor.execute("ROLLBACK")
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()

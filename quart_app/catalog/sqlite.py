@@ -1,4 +1,4 @@
-"""An aiosqlite connection that runs a whole statement in one visit to its thread.
+"""SQLite through aiosqlite, with a whole statement in one visit to the connection's thread.
 
 aiosqlite makes a visit for each step (open, execute, fetch, close), and a visit costs more than
 most statements of the catalog.
@@ -19,21 +19,53 @@ if TYPE_CHECKING:
 __all__ = ["connect"]
 
 
-def connect(path: str, **options: Any) -> aiosqlite.Connection:
+def connect(path: str, *, pragmas: Sequence[str], **options: Any) -> aiosqlite.Connection:
     """Returns a connection to await, for SQLAlchemy's `async_creator_fn`.
 
     Args:
-        path: The file.
+        path: The file, made if there is none.
+        pragmas: What to set on the connection, as `name=value`.
         options: For `sqlite3.connect`.
     """
-    return _Connection(partial(sqlite3.connect, path, **options), iter_chunk_size=1)
+    return _Connection(partial(_open, path, pragmas, **options), iter_chunk_size=1)
+
+
+def _open(path: str, pragmas: Sequence[str], **options: Any) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, **options)
+    try:
+        for pragma in pragmas:
+            _set(connection, pragma)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    try:
+        connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        # Of those that turn a new file to WAL at once, all but one fail without waiting for it.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+        connection.execute(f"PRAGMA {pragma}")
 
 
 class _Connection(aiosqlite.Connection):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # As SQLAlchemy does with those it makes: one that was forgotten must not keep us alive.
+        # As SQLAlchemy does with those it makes: one that is forgotten must not keep us alive.
         self._thread.daemon = True
+
+    async def _connect(self) -> aiosqlite.Connection:
+        try:
+            return await super()._connect()
+        except BaseException:
+            # Told to stop, the thread reports once more, to a loop that may be closed by then.
+            self._thread.join()
+            raise
 
     def cursor(self) -> _Cursor:  # type: ignore[override]
         return _Cursor(self)

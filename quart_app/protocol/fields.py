@@ -37,7 +37,7 @@ _BARE_ITEM = re.compile(
 )
 _KEY = re.compile(r"[a-z*][a-z0-9_\-.*]*")
 _PARAMETER = re.compile(rf"; *{_KEY.pattern}(=?)")
-_COMMA = re.compile(r"[ \t]*,[ \t]*(?=[^ \t])")
+_COMMA = re.compile(r"[ \t]*,[ \t]*(?=.)")
 _ESCAPED = re.compile(r"\\(.)")
 
 

@@ -47,7 +47,7 @@ _NOT_FALLBACK = re.compile(r'[^ -~]|["%\\]')
 
 _MEDIA_TYPE = re.compile(
     # Possessive, as the white space around an empty parameter could be split in many ways.
-    rf"{TOKEN}/{TOKEN}(?: *+; *+(?:{TOKEN}=(?:{TOKEN}|{QUOTED_STRING}))?)*+"
+    rf"{TOKEN}/{TOKEN}(?: *; *(?:{TOKEN}=(?:{TOKEN}|{QUOTED_STRING}))?)*+"
 )
 
 #: What the table of the oldest supported Python lacks or says otherwise than the latest.

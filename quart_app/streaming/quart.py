@@ -117,6 +117,7 @@ class StreamingConnection(ASGIHTTPConnection):
         started = time.perf_counter()
         self.status: int | None = None
         self.sent = 0
+        self.answered = False
         self.request = cast("StreamingRequest", self._create_request_from_scope(send))
         self.request.body.stall_timeout = self.app.config["STALL_TIMEOUT"]
         receiver = asyncio.ensure_future(self.handle_messages(self.request, receive))
@@ -141,9 +142,12 @@ class StreamingConnection(ASGIHTTPConnection):
         if handler.done():
             return
         receiver.result()
-        # The client is gone. A handler whose body was cut learns it there and may keep what came;
-        # any other has nobody left to work for.
-        if self.request.body.cut:
+        # The stream is closed. After an answer that is only good order; else the client is gone:
+        # a handler whose body was cut learns it there and may keep what came, any other has
+        # nobody left to work for.
+        if self.answered:
+            await asyncio.wait({handler})
+        elif self.request.body.cut:
             await asyncio.wait({handler}, timeout=self.app.config["DISCONNECT_GRACE"])
 
     def _let_go(self, receiver: asyncio.Task[None]) -> None:
@@ -191,6 +195,7 @@ class StreamingConnection(ASGIHTTPConnection):
                     await self._send_chunks(send, chunks, timer)
             # The answer is out, all but its end: a server may close the connection after that.
             await body.discard(config["DISCARD_SIZE"], config["DISCARD_TIMEOUT"])
+            self.answered = True
             await timer.during(send(_body_event(b"", more=False)))
 
     async def _send_chunks(
