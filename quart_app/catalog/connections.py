@@ -21,8 +21,8 @@ ResultT = TypeVar("ResultT")
 class Connections:
     """A few connections, each opened when first needed and lent to one job at a time.
 
-    SQLAlchemy's pool would take as long for each job as the job itself, and would give up the
-    connection of a caller that is cancelled.
+    SQLAlchemy's pool would add half the time of a job to each, and would give up the connection of
+    a caller that is cancelled.
 
     Args:
         engine: Makes the connections.

@@ -44,8 +44,8 @@ ALIVE = select(_table).where(or_(_c.expires_at.is_(None), _c.expires_at > bindpa
 GET = ALIVE.where(_c.id == bindparam("key"))
 PAGE = ALIVE.order_by(_c.created_at.desc(), _c.id.desc()).limit(_limit)
 NEXT_PAGE = PAGE.where(_position < _after)
-EXPIRED = select(_table).where(_c.expires_at <= bindparam("now"))
-EXPIRED = EXPIRED.order_by(_c.expires_at).limit(_limit)
+GONE = select(_table).where(_c.expires_at <= bindparam("now"))
+EXPIRED = GONE.order_by(_c.expires_at).limit(_limit)
 KNOWN = select(_c.id).where(_c.id.in_(bindparam("keys", expanding=True)))
 ANY = select(_c.id).limit(1)
 

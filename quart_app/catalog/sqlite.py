@@ -31,7 +31,7 @@ def connect(path: str, *, pragmas: Sequence[str], **options: Any) -> aiosqlite.C
 
 
 def _open(path: str, pragmas: Sequence[str], **options: Any) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, **options)
+    connection: sqlite3.Connection = sqlite3.connect(path, **options)
     try:
         for pragma in pragmas:
             _set(connection, pragma)

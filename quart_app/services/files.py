@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from quart_app.catalog import Position
-from quart_app.errors import NotFound
+from quart_app.errors import CatalogUnavailable, NotFound
 from quart_app.models import File
 from quart_app.streaming import uninterrupted
 
@@ -106,9 +106,13 @@ class Files:
         )
 
     async def _enter(self, arrived: list[tuple[File, Stored]]) -> None:
-        await self._catalog.add([file for file, _ in arrived])
-        for _, stored in arrived:
-            stored.blob.keep()
+        try:
+            await self._catalog.add([file for file, _ in arrived])
+        except CatalogUnavailable:
+            # The rows may be there all the same: only the sweep can tell, and removes the bytes.
+            _keep(arrived)
+            raise
+        _keep(arrived)
 
     async def get(self, file_id: str) -> File:
         """Find a file.
@@ -184,6 +188,11 @@ class Files:
         """
         await self.store.check()
         await self._catalog.ping()
+
+
+def _keep(arrived: list[tuple[File, Stored]]) -> None:
+    for _, stored in arrived:
+        stored.blob.keep()
 
 
 async def _alone(upload: Upload) -> AsyncGenerator[Upload]:
