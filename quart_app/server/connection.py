@@ -1,4 +1,4 @@
-"""One subclass at Hypercorn's seam: connections that tell what is unsent, and that do end."""
+"""A connection that hands on what arrives uncopied, knows what is unsent, and does end."""
 
 from __future__ import annotations
 
@@ -7,55 +7,75 @@ import fcntl
 import struct
 import sys
 import termios
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import hypercorn.asyncio.run
 from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.events import Closed, RawData
 
-from quart_app.streaming import UNSENT_EXTENSION
+from quart_app.server.http1 import Http1
+from quart_app.server.intake import Intake
+from quart_app.server.stream import CONNECTION_STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from asyncio import StreamReaderProtocol, Transport
 
-    from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGISendCallable, Scope
+    from hypercorn.typing import LifespanState
 
-__all__ = ["Connection", "fix_hypercorn"]
+__all__ = ["Connection"]
 
 #: How long a closing connection may make no progress with what is still unsent, in seconds.
 CLOSE_PATIENCE = 10.0
 
-
-def fix_hypercorn() -> None:
-    """Make Hypercorn's asyncio worker use `Connection` in this process."""
-    hypercorn.asyncio.run.__dict__["TCPServer"] = Connection
+#: How long a client that still sends may take to see that the connection is closing, in seconds.
+LINGER_TIME = 2.0
 
 
 class Connection(TCPServer):
-    """A connection whose scopes carry `UNSENT_EXTENSION`, and whose end is bounded.
+    """Hypercorn's connection over an `Intake`.
 
-    Stock Hypercorn waits without end for a closing connection to flush to a client that reads no
-    more: socket and task stay for ever.
+    Stock Hypercorn takes a client that has sent all it will for one that is gone, resets
+    connections on which something unread is left, and waits without end for a closing connection
+    to flush to a client that reads no more.
     """
 
-    _running: ClassVar[set[asyncio.Task[None]]] = set()
+    running: ClassVar[set[asyncio.Task[None]]] = set()
+    _intake: Intake | None = None
 
-    def __init__(self, app: AppWrapper, *args: Any) -> None:
-        super().__init__(_Telling(app, self.unsent), *args)
+    def __init__(
+        self, app: Any, loop: Any, config: Any, context: Any, state: LifespanState, *streams: Any
+    ) -> None:
+        state = cast("LifespanState", {**state, CONNECTION_STATE: self})
+        super().__init__(app, loop, config, context, state, *streams)
 
     @classmethod
     def cancel_all(cls) -> None:
         """End every connection of this process."""
-        for task in cls._running:
+        for task in cls.running:
             task.cancel()
 
     async def run(self) -> None:
         """Serve the connection to its end."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._running.add(task)
+        self.running.add(task)
+        transport = cast("Transport", self.writer.transport)
+        protocol = cast("StreamReaderProtocol", transport.get_protocol())
+        self._intake = Intake(transport, self.reader, protocol)
         try:
             await super().run()
         finally:
-            self._running.discard(task)
+            self.running.discard(task)
+
+    async def _read_data(self) -> None:
+        intake = cast("Intake", self._intake)
+        try:
+            while data := await intake.read():
+                await self.protocol.handle(RawData(data))
+            protocol = self.protocol.protocol
+            if not intake.lost.is_set() and isinstance(protocol, Http1) and protocol.end():
+                await intake.lost.wait()
+        finally:
+            await self.protocol.handle(Closed())
 
     def unsent(self) -> int:
         """Give the bytes written to this connection that its client has not acknowledged."""
@@ -69,6 +89,7 @@ class Connection(TCPServer):
         return waiting + cast("int", struct.unpack("i", answer)[0])
 
     async def _close(self) -> None:
+        await self._linger()
         closing = asyncio.ensure_future(super()._close())
         left = -1
         try:
@@ -80,22 +101,13 @@ class Connection(TCPServer):
                 self.writer.transport.abort()
             await closing
 
-
-class _Telling:
-    """An application whose HTTP scopes tell what is unsent."""
-
-    def __init__(self, app: AppWrapper, unsent: Callable[[], int]) -> None:
-        self._app = app
-        self._unsent = unsent
-
-    async def __call__(
-        self,
-        scope: Scope,
-        receive: ASGIReceiveCallable,
-        send: ASGISendCallable,
-        sync_spawn: Callable[..., Any],
-        call_soon: Callable[..., Any],
-    ) -> None:
-        if scope["type"] == "http":
-            scope["extensions"][UNSENT_EXTENSION] = self._unsent  # type: ignore[assignment]
-        await self._app(scope, receive, send, sync_spawn, call_soon)
+    async def _linger(self) -> None:
+        """Let a client that still sends read its answer: closing now would reset it away."""
+        intake = cast("Intake", self._intake)
+        protocol = self.protocol.protocol
+        if intake.eof or not (isinstance(protocol, Http1) and protocol.sending):
+            return
+        with suppress(NotImplementedError, OSError, RuntimeError, TimeoutError):
+            self.writer.write_eof()
+            async with asyncio.timeout(LINGER_TIME):
+                await intake.drop()

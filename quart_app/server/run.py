@@ -14,7 +14,8 @@ import uvloop
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 
-from quart_app.server.connection import Connection, fix_hypercorn
+from quart_app.server.connection import Connection
+from quart_app.server.seams import fix_hypercorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,6 +3,7 @@
 `stream_bodies(app)` makes any Quart application stream; the rest are parts to build handlers of.
 """
 
+from quart_app.streaming.abilities import SERVER_EXTENSION, ServerAbilities
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
 from quart_app.streaming.digests import Digests, verified
 from quart_app.streaming.files import READ_SIZE, read_range, write_pieces
@@ -18,19 +19,20 @@ from quart_app.streaming.spools import (
     memory_spool,
     spilling_spool,
 )
-from quart_app.streaming.stall import UNSENT_EXTENSION, StallTimer
+from quart_app.streaming.stall import StallTimer
 from quart_app.streaming.threads import in_thread, settled, start_in_thread, uninterrupted
 
 __all__ = [
     "HAND_OVER_SIZE",
     "READ_SIZE",
+    "SERVER_EXTENSION",
     "SPILL_SIZE",
-    "UNSENT_EXTENSION",
     "WRITE_SIZE",
     "Digests",
     "Part",
     "Piece",
     "RequestBody",
+    "ServerAbilities",
     "Spool",
     "StallTimer",
     "StreamingConnection",

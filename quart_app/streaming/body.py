@@ -36,6 +36,7 @@ class RequestBody(Body):
         limit: Largest total in bytes, or None.
         received: Bytes that arrived so far.
         stall_timeout: Longest wait for the next bytes in seconds, or None.
+        wanted: Set once the handler reads, or nobody ever will.
 
     Iteration raises:
         TooLarge: The byte that passes `limit` arrived, or was declared.
@@ -54,6 +55,7 @@ class RequestBody(Body):
         self._ended = False
         self._error: BodyError | None = None
         self._discard_left: int | None = None
+        self.wanted = asyncio.Event()
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self.limit_to(max_content_length)
@@ -62,6 +64,11 @@ class RequestBody(Body):
     def ended(self) -> bool:
         """Whether nothing more will arrive: the body is complete, or the client is gone."""
         return self._ended
+
+    @property
+    def failed(self) -> bool:
+        """Whether iterating it raises, or will."""
+        return self._error is not None
 
     @property
     def cut(self) -> bool:
@@ -79,6 +86,7 @@ class RequestBody(Body):
             self._error = TooLarge(f"The limit is {size} bytes.")
 
     async def __anext__(self) -> bytes:
+        self.wanted.set()
         if not (self._chunks or self._error or self._ended):
             await self._arrival()
         if self._chunks:
@@ -153,6 +161,7 @@ class RequestBody(Body):
 
     def abandon(self) -> None:
         """Drop what waits and whatever still comes; nobody reads any more."""
+        self.wanted.set()
         self.clear()
         self._end()
 

@@ -14,20 +14,22 @@ from quart.wrappers import Request
 from quart.wrappers.response import IterableBody
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from quart_app.errors import BodyError, ClientDisconnected
+from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected
 from quart_app.models import MIB
+from quart_app.streaming.abilities import SERVER_EXTENSION, ServerAbilities
 from quart_app.streaming.body import RequestBody
 from quart_app.streaming.forms import form_parts
 from quart_app.streaming.problems import problem
-from quart_app.streaming.stall import UNSENT_EXTENSION, StallTimer
+from quart_app.streaming.stall import StallTimer
 from quart_app.streaming.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable
+    from collections.abc import AsyncIterable, AsyncIterator
 
     from hypercorn.typing import (
         ASGIReceiveCallable,
         ASGISendCallable,
+        HTTPDisconnectEvent,
         HTTPResponseBodyEvent,
         HTTPResponseStartEvent,
     )
@@ -118,6 +120,7 @@ class StreamingConnection(ASGIHTTPConnection):
         self.status: int | None = None
         self.sent = 0
         self.answered = False
+        self.server = self._abilities()
         self.request = cast("StreamingRequest", self._create_request_from_scope(send))
         self.request.body.stall_timeout = self.app.config["STALL_TIMEOUT"]
         receiver = asyncio.ensure_future(self.handle_messages(self.request, receive))
@@ -147,7 +150,7 @@ class StreamingConnection(ASGIHTTPConnection):
         # nobody left to work for.
         if self.answered:
             await asyncio.wait({handler})
-        elif self.request.body.cut:
+        elif self.request.body.failed:
             await asyncio.wait({handler}, timeout=self.app.config["DISCONNECT_GRACE"])
 
     def _let_go(self, receiver: asyncio.Task[None]) -> None:
@@ -168,6 +171,8 @@ class StreamingConnection(ASGIHTTPConnection):
     async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
         """Hand what the server receives over to the request's body, at the handler's pace."""
         body = cast("RequestBody", request.body)
+        if self.server.awaits_reading:
+            await body.wanted.wait()  # receiving is what tells the client to send
         while True:
             message = await receive()
             if message["type"] == "http.request":
@@ -175,7 +180,7 @@ class StreamingConnection(ASGIHTTPConnection):
                 if not message.get("more_body", False):
                     body.set_complete()
             elif message["type"] == "http.disconnect":
-                body.fail(ClientDisconnected())
+                body.fail(_ending(message))
                 return
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
@@ -183,7 +188,7 @@ class StreamingConnection(ASGIHTTPConnection):
         if body.cut:
             return
         self.status = response.status_code
-        async with StallTimer(config["STALL_TIMEOUT"], self._unsent()) as timer:
+        async with StallTimer(config["STALL_TIMEOUT"], self.server.unsent) as timer:
             start: HTTPResponseStartEvent = {
                 "type": "http.response.start",
                 "status": response.status_code,
@@ -193,8 +198,11 @@ class StreamingConnection(ASGIHTTPConnection):
             async with _opened(response) as chunks:
                 if self._has_content(response):
                     await self._send_chunks(send, chunks, timer)
-            # The answer is out, all but its end: a server may close the connection after that.
-            await body.discard(config["DISCARD_SIZE"], config["DISCARD_TIMEOUT"])
+            if self.server.awaits_reading and not body.wanted.is_set():
+                body.abandon()  # nothing was asked for, nothing comes
+            elif not self.server.ends_early:
+                # The answer is out, all but its end; a server may close the connection after that.
+                await body.discard(config["DISCARD_SIZE"], config["DISCARD_TIMEOUT"])
             self.answered = True
             await timer.during(send(_body_event(b"", more=False)))
 
@@ -211,9 +219,9 @@ class StreamingConnection(ASGIHTTPConnection):
     def _has_content(self, response: ResponseTypes) -> bool:
         return self.scope["method"] != "HEAD" and response.status_code not in {204, 304}
 
-    def _unsent(self) -> Callable[[], int] | None:
+    def _abilities(self) -> ServerAbilities:
         extensions: dict[str, Any] = self.scope.get("extensions") or {}
-        return extensions.get(UNSENT_EXTENSION)
+        return extensions.get(SERVER_EXTENSION, ServerAbilities())
 
     def _log(self, duration: float) -> None:
         ACCESS_LOG.info(
@@ -228,6 +236,12 @@ class StreamingConnection(ASGIHTTPConnection):
                 "client": (self.scope.get("client") or ["-"])[0],
             },
         )
+
+
+def _ending(message: HTTPDisconnectEvent) -> BodyError:
+    if message.get("half_closed"):  # it sends no more, but may still read
+        return BodyTooShort("The client ended the connection inside the body.")
+    return ClientDisconnected()
 
 
 def _body_event(data: bytes, *, more: bool) -> HTTPResponseBodyEvent:

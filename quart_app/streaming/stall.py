@@ -11,10 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-__all__ = ["UNSENT_EXTENSION", "StallTimer"]
-
-#: ASGI scope extension: a callable giving the bytes written but not yet taken by the client.
-UNSENT_EXTENSION = "quart_app.unsent"
+__all__ = ["StallTimer"]
 
 #: How often a wait is looked at, in parts of the timeout: a stall is seen up to this much late.
 LOOKS = 4

@@ -1,0 +1,128 @@
+"""HTTP/2 with windows for bulk, streams that do not wait for each other, and honest ends."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, RequestReceived, TrailersReceived
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
+from hypercorn.events import RawData
+from hypercorn.protocol.events import StreamClosed
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.http_stream import ASGIHTTPState
+from priority import MissingStreamError
+
+from quart_app.models import KIB, MIB
+from quart_app.server.stream import Stream
+
+if TYPE_CHECKING:
+    from h2.events import Event as H2Event
+    from hypercorn.protocol.events import Event
+    from hypercorn.typing import ASGIReceiveEvent
+
+__all__ = ["FRAME_SIZE", "STREAM_WINDOW", "Http2"]
+
+#: Bytes that a client may send ahead of the application on one stream. With what the request's
+#: body and a write under way hold, a stream stays under 4 MiB.
+STREAM_WINDOW = 1 * MIB
+
+#: Largest frame that a client may send; fewer frames are less work.
+FRAME_SIZE = 256 * KIB
+
+
+class Http2(H2Protocol):
+    """Hypercorn's HTTP/2 protocol, in which no stream can hold up or break the connection.
+
+    Stock Hypercorn keeps the windows of 64 KiB that the protocol starts with, hands data to one
+    stream before it looks at the next, dies of data for a stream that was answered, and leaves the
+    client of a failed answer waiting.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Streams whose answer is not sent to its end, after which the rest is not wanted.
+        self._unwanted: set[int] = set()
+
+    async def initiate(self, *args: Any) -> None:
+        """Open the connection, with windows that fit a long wire."""
+        await super().initiate(*args)
+        self.connection.update_settings(
+            {
+                SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+                SettingCodes.MAX_FRAME_SIZE: FRAME_SIZE,
+            }
+        )
+        # Every stream may fill its own window: one that is not read must not starve the others.
+        whole = STREAM_WINDOW * self.config.h2_max_concurrent_streams
+        self.connection.increment_flow_control_window(whole)
+        await self._flush()
+
+    async def _handle_events(self, events: list[H2Event]) -> None:
+        for event in events:
+            stream = self.streams.get(getattr(event, "stream_id", None) or 0)
+            if isinstance(event, DataReceived):
+                self._take(event, stream)
+            elif isinstance(event, TrailersReceived) and isinstance(stream, Stream):
+                stream.trailers.extend(event.headers)
+            elif isinstance(event, RequestReceived) and _tunnels(event):
+                self.connection.reset_stream(event.stream_id, ErrorCodes.CONNECT_ERROR)
+            else:
+                await super()._handle_events([event])
+        await self._flush()
+
+    def _take(self, event: DataReceived, stream: object) -> None:
+        """Hand data over without waiting: the window bounds it, and opens as it is read."""
+        taken = partial(self._taken, event.flow_controlled_length, event.stream_id)
+        if isinstance(stream, Stream):
+            message = {"type": "http.request", "body": event.data, "more_body": True}
+            stream.inbox.push(cast("ASGIReceiveEvent", message), taken)
+        else:  # answered already
+            taken()
+
+    def _taken(self, size: int, stream_id: int) -> None:
+        self.connection.acknowledge_received_data(size, stream_id)
+        if not self.closed and (update := self.connection.data_to_send()):
+            self.task_group.spawn(self.send, RawData(update))
+
+    async def stream_send(self, event: Event) -> None:
+        """Send what a stream says; one that ends before its time is reset, and it alone."""
+        if isinstance(event, StreamClosed):
+            await self._end(event.stream_id, self.streams.get(event.stream_id))
+        await super().stream_send(event)
+
+    async def _end(self, stream_id: int, stream: object) -> None:
+        if not isinstance(stream, Stream):
+            return
+        if stream.state is not ASGIHTTPState.CLOSED:  # the application failed within its answer
+            await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+        elif not stream.complete:  # RFC 9113, 8.1: answered, the rest is not wanted
+            if stream_id in self.stream_buffers:
+                self._unwanted.add(stream_id)
+            else:
+                await self._reset(stream_id, ErrorCodes.NO_ERROR)
+
+    async def _send_data(self, stream_id: int) -> None:
+        await super()._send_data(stream_id)
+        if stream_id in self._unwanted and stream_id not in self.stream_buffers:
+            await self._reset(stream_id, ErrorCodes.NO_ERROR)
+
+    async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
+        self._unwanted.discard(stream_id)
+        with suppress(ProtocolError):
+            self.connection.reset_stream(stream_id, code)
+        buffer = self.stream_buffers.pop(stream_id, None)
+        if buffer is not None:
+            await buffer.close()
+            with suppress(MissingStreamError):
+                self.priority.remove_stream(stream_id)
+        await self._flush()
+
+
+def _tunnels(event: RequestReceived) -> bool:
+    """Tell whether a request asks for a plain tunnel (RFC 9113, 8.5), which is not offered."""
+    names = dict(event.headers)
+    return names.get(b":method") == b"CONNECT" and b":protocol" not in names

@@ -1,0 +1,105 @@
+"""What arrives on a connection, handed on as it came: no second buffer, no copies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from quart_app.models import KIB
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamReaderProtocol, Transport
+
+__all__ = ["Intake"]
+
+#: Bytes held for the protocol before the transport is told to stop reading.
+INTAKE_SIZE = 256 * KIB
+
+
+class Intake(asyncio.Protocol):
+    """Takes the place of a stream reader on a transport that is already open.
+
+    A stream reader copies every byte into a buffer and out of it again, in pieces of at most
+    64 KiB. This hands the transport's own chunks on. Half a connection may end: `eof` says that the
+    client will send no more, while it may still read.
+
+    Args:
+        transport: An open transport.
+        reader: The reader it had; what it holds comes first.
+        writer_protocol: The protocol it had, which goes on to serve its writer.
+    """
+
+    def __init__(
+        self, transport: Transport, reader: StreamReader, writer_protocol: StreamReaderProtocol
+    ) -> None:
+        self.eof = bool(getattr(reader, "_eof", False))
+        self.lost = asyncio.Event()
+        self._chunks: deque[bytes] = deque()
+        self._held = 0
+        self._dropping = False
+        self._arrived = asyncio.Event()
+        self._transport = transport
+        self._writer_protocol = writer_protocol
+        transport.set_protocol(self)
+        reader.feed_eof()
+        self._reader: StreamReader | None = reader
+
+    async def read(self) -> bytes:
+        """Give the next bytes as they came, or b"" at their end."""
+        if self._reader is not None:
+            early, self._reader = await self._reader.read(-1), None
+            if early:
+                return early
+        while not (self._chunks or self.eof):
+            self._arrived.clear()
+            await self._arrived.wait()
+        if not self._chunks:
+            return b""
+        chunk = self._chunks.popleft()
+        before, self._held = self._held, self._held - len(chunk)
+        if before >= INTAKE_SIZE > self._held:
+            self._transport.resume_reading()
+        return chunk
+
+    async def drop(self) -> None:
+        """Drop what comes until the client ends."""
+        self._dropping = True
+        self._chunks.clear()
+        if self._held >= INTAKE_SIZE:
+            self._transport.resume_reading()
+        self._held = 0
+        while not self.eof:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a chunk (called by the transport)."""
+        if self._dropping:
+            return
+        self._chunks.append(data)
+        before, self._held = self._held, self._held + len(data)
+        if before < INTAKE_SIZE <= self._held:
+            self._transport.pause_reading()
+        self._arrived.set()
+
+    def eof_received(self) -> bool | None:
+        """See the client's end of the connection close (called by the transport)."""
+        self.eof = True
+        self._arrived.set()
+        return self._writer_protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See the whole connection close (called by the transport)."""
+        self.eof = True
+        self.lost.set()
+        self._arrived.set()
+        self._writer_protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Let writers wait (called by the transport)."""
+        self._writer_protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Let writers go on (called by the transport)."""
+        self._writer_protocol.resume_writing()

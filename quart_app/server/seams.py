@@ -1,0 +1,34 @@
+"""Where Hypercorn is made to use this room's classes: the one place that touches it."""
+
+from __future__ import annotations
+
+import importlib
+
+from quart_app.server.connection import Connection
+from quart_app.server.http1 import Http1
+from quart_app.server.http2 import Http2
+from quart_app.server.stream import Stream
+
+__all__ = ["SEAMS", "fix_hypercorn"]
+
+#: Module and name at which Hypercorn looks a class up, and the subclass it finds there.
+SEAMS = (
+    ("hypercorn.asyncio.run", "TCPServer", Connection),
+    ("hypercorn.protocol", "H11Protocol", Http1),
+    ("hypercorn.protocol", "H2Protocol", Http2),
+    ("hypercorn.protocol.h11", "HTTPStream", Stream),
+    ("hypercorn.protocol.h2", "HTTPStream", Stream),
+)
+
+
+def fix_hypercorn() -> None:
+    """Make Hypercorn's asyncio worker in this process serve big transfers right.
+
+    Raises:
+        RuntimeError: This Hypercorn is not built as the ones known here.
+    """
+    for module_name, name, replacement in SEAMS:
+        module = importlib.import_module(module_name)
+        if not issubclass(replacement, getattr(module, name, type(None))):
+            raise RuntimeError(f"Hypercorn has no {module_name}.{name} to build on")
+        setattr(module, name, replacement)

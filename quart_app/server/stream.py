@@ -1,0 +1,137 @@
+"""One request and its answer, whichever version of HTTP carries them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from hypercorn.protocol.events import EndBody, InformationalResponse, Request
+from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
+
+from quart_app.server.inbox import Inbox
+from quart_app.streaming import SERVER_EXTENSION, ServerAbilities
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hypercorn.protocol.events import Event
+    from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendEvent
+
+    from quart_app.server.connection import Connection
+
+__all__ = ["CONNECTION_STATE", "Stream"]
+
+#: Where a stream finds its connection, in the state that Hypercorn gives every request.
+CONNECTION_STATE = "quart_app.connection"
+
+CONTINUE = 100
+EARLY_HINTS = 103
+
+#: Versions that know interim answers.
+INTERIM_VERSIONS = {"1.1", "2"}
+
+
+class Stream(HTTPStream):
+    """Hypercorn's stream, with what the ASGI specification leaves out.
+
+    - `Expect: 100-continue` is answered when the application first receives, so that one that
+      refuses at once is sent no body (RFC 9110, 10.1.1).
+    - `{"type": "http.response.interim", "status": 103, "headers": […]}` sends an interim answer
+      (1xx) before the answer; `http.response.early_hint` works on HTTP/1.1 too.
+    - The last `http.request` message of a body carries the request's trailers, if there are any, as
+      `"trailers": [(name, value), …]`.
+    - `scope["extensions"]["quart_app.server"]` holds `ServerAbilities`.
+
+    Attributes:
+        complete: Whether the request has arrived whole.
+        inbox: What waits for the application.
+        trailers: Trailers of the request.
+    """
+
+    scope: Any
+
+    def __init__(self, app: AppWrapper, *args: Any) -> None:
+        super().__init__(cast("AppWrapper", partial(self._run, app)), *args)
+        self.complete = False
+        self.inbox = Inbox()
+        self.trailers: list[tuple[bytes, bytes]] = []
+        self._expecting = False
+
+    async def handle(self, event: Event) -> None:
+        """Take what the connection has received."""
+        if isinstance(event, Request):
+            await self._begin(event)
+        elif isinstance(event, EndBody) and not self.closed:
+            self.complete = True
+            message = {"type": "http.request", "body": b"", "more_body": False}
+            self.inbox.push(cast("ASGIReceiveEvent", message | self._trailing()))
+        else:
+            await super().handle(event)
+
+    async def _begin(self, event: Request) -> None:
+        expect = [value for name, value in event.headers if name.lower() == b"expect"]
+        self._expecting = event.http_version in INTERIM_VERSIONS and any(
+            value.lower() == b"100-continue" for value in expect
+        )
+        await super().handle(event)
+        self.app_put = self.inbox.put
+
+    def cut(self) -> None:
+        """Tell the application that the client sends no more, though it may still read."""
+        message = {"type": "http.disconnect", "half_closed": True}
+        self.inbox.push(cast("ASGIReceiveEvent", message))
+
+    def _trailing(self) -> dict[str, Any]:
+        return {"trailers": self.trailers} if self.trailers else {}
+
+    async def _run(
+        self,
+        app: AppWrapper,
+        scope: Any,
+        _: ASGIReceiveCallable,
+        send: Callable[[ASGISendEvent], Awaitable[None]],
+        *bridges: Any,
+    ) -> None:
+        connection: Connection | None = scope["state"].pop(CONNECTION_STATE, None)
+        scope["extensions"]["http.response.early_hint"] = {}
+        scope["extensions"][SERVER_EXTENSION] = ServerAbilities(
+            unsent=connection.unsent if connection else None,
+            ends_early=scope["http_version"] == "2",
+            interim=scope["http_version"] in INTERIM_VERSIONS,
+            awaits_reading=self._expecting,
+        )
+        try:
+            await app(scope, self._receive, send, *bridges)
+        finally:
+            self.inbox.close()
+
+    async def _receive(self) -> ASGIReceiveEvent:
+        if self._expecting and self.state is ASGIHTTPState.REQUEST:
+            self._expecting = False
+            await self._send_interim(CONTINUE, [])
+        return await self.inbox.get()
+
+    async def app_send(self, message: Any) -> None:
+        """Send what the application says; see the class for what it may say."""
+        kind = message and message["type"]
+        if kind == "http.response.interim":
+            await self._send_interim(message["status"], message["headers"])
+        elif kind == "http.response.early_hint":
+            links = [(b"link", bytes(link).strip()) for link in message["links"]]
+            await self._send_interim(EARLY_HINTS, links)
+        else:
+            if kind == "http.response.start" and self._expecting and not self.complete:
+                # Whether the body comes all the same, nobody can tell (RFC 9110, 10.1.1).
+                closing = [*message.get("headers", []), *self._closing_headers()]
+                message = {**message, "headers": closing}
+            await super().app_send(message)
+
+    def _closing_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"connection", b"close")] if self.scope["http_version"] == "1.1" else []
+
+    async def _send_interim(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        if self.state is ASGIHTTPState.REQUEST and self.scope["http_version"] in INTERIM_VERSIONS:
+            event = InformationalResponse(
+                stream_id=self.stream_id, headers=list(headers), status_code=status
+            )
+            await self.send(event)

@@ -1,0 +1,32 @@
+"""What a server may be able to do beyond ASGI, and where an application finds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["SERVER_EXTENSION", "ServerAbilities"]
+
+#: Key of the `ServerAbilities` in an ASGI scope's extensions.
+SERVER_EXTENSION = "quart_app.server"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAbilities:
+    """What the server of a request can do; a server that says nothing can do none of it.
+
+    Attributes:
+        unsent: Gives the bytes written to the connection that its client has not taken.
+        ends_early: An answer may end while the body still arrives; the server drops the rest.
+        interim: `http.response.interim` messages are sent as interim answers (1xx).
+        awaits_reading: A client that sent `Expect: 100-continue` is told to go on when the
+            application first receives.
+    """
+
+    unsent: Callable[[], int] | None = None
+    ends_early: bool = False
+    interim: bool = False
+    awaits_reading: bool = False
