@@ -2,7 +2,7 @@
 
 from quart_app.app import create_app
 from quart_app.logs import configure_logs
-from quart_app.server import fix_hypercorn
+from quart_app.server.seams import fix_hypercorn
 from quart_app.settings import load_settings
 
 __all__ = ["app"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from quart_app.app import create_app, start_draining
 from quart_app.logs import configure_logs
-from quart_app.server import CannotStart, serve
-from quart_app.settings import BadSettings, Loaded, Settings, load_settings
+from quart_app.server.inheritance import CannotStart
+from quart_app.server.launcher import Launcher
+from quart_app.settings import BadSettings, Loaded, Settings, as_variables, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,12 +49,12 @@ def main() -> None:
 @main.command("serve")
 @_settings_options
 def serve_command(**flags: Any) -> None:
-    """Run the service until SIGTERM or SIGINT."""
+    """Run the service until SIGTERM or SIGINT; SIGHUP restarts its workers in turn."""
     settings = _loaded(flags).settings
     configure_logs(settings.log_level, settings.log_format)
-    app = create_app(settings)
+    command = [sys.executable, "-m", "quart_app.worker"]
     try:
-        serve(app, settings, on_stop=lambda: start_draining(app))
+        asyncio.run(Launcher(settings, command, os.environ | as_variables(flags)).run())
     except CannotStart as error:
         sys.exit(f"quart-app: {error}")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import ByteSize, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from quart_app.models import GIB, MIB
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pydantic_settings import PydanticBaseSettingsSource
 
-__all__ = ["BadSettings", "Loaded", "Settings", "load_settings"]
+__all__ = ["BadSettings", "Loaded", "Settings", "as_variables", "load_settings"]
 
 ENV_PREFIX = "QUART_APP_"
 
@@ -34,6 +34,15 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     data: Path = Field(Path("data"), description="directory for files and catalog")
+    workers: int = Field(1, ge=1, le=256, description="processes that serve")
+    unix_socket: Path | None = Field(
+        None, description="path of a Unix socket to listen on, in place of host and port"
+    )
+    certfile: Path | None = Field(None, description="TLS certificate chain (PEM); with keyfile")
+    keyfile: Path | None = Field(None, description="TLS private key (PEM)")
+    loop: Literal["uvloop", "asyncio"] = Field(
+        "uvloop", description="event loop: uvloop or asyncio"
+    )
     drain: float = Field(30.0, ge=0, description="seconds that running transfers get on stop")
     max_upload_size: ByteSize = Field(
         ByteSize(1024 * GIB), gt=0, description="largest file in bytes, 10GiB forms too"
@@ -68,6 +77,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values from the caller alone: `load_settings` knows where each came from."""
         return (init_settings,)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.certfile is None) != (self.keyfile is None):
+            raise ValueError("certfile and keyfile go together")
+        return self
 
 
 class Loaded(NamedTuple):
@@ -104,8 +119,14 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Loaded:
         return Loaded(Settings(**values), origins)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
+        name = str(first["loc"][0]) if first["loc"] else "settings"
         raise BadSettings(f"{name} ({origins.get(name, 'unknown')}): {first['msg']}") from error
+
+
+def as_variables(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Write flags as the environment of another process."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in given.items()}
 
 
 def _origin(layer: str, name: str) -> str:

@@ -71,11 +71,7 @@ class BulkConnection(h11.Connection):
 
 
 class Http1(H11Protocol):
-    """Hypercorn's HTTP/1.1 protocol over a `BulkConnection`.
-
-    Attributes:
-        sending: Whether the client is, as far as is known, in the middle of something it sends.
-    """
+    """Hypercorn's HTTP/1.1 protocol over a `BulkConnection`."""
 
     connection: BulkConnection
     _ended = False
@@ -88,6 +84,7 @@ class Http1(H11Protocol):
 
     @property
     def sending(self) -> bool:
+        """Whether the client is, for all that is known, in the middle of something it sends."""
         return self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
 
     async def _create_stream(self, request: h11.Request) -> None:
@@ -139,7 +136,7 @@ class Http1(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         status = HTTPStatus(status_code)
         code = status.phrase.lower().replace(" ", "_")
-        members = {"type": f"urn:quart-app:problem:{code}", "title": status.phrase}
+        members: dict[str, Any] = {"type": f"urn:quart-app:problem:{code}", "title": status.phrase}
         members |= {"status": status_code, "detail": "The request is not HTTP.", "code": code}
         body = json.dumps(members).encode()
         headers = [

@@ -14,7 +14,7 @@ from hypercorn.events import RawData
 from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.http_stream import ASGIHTTPState
-from priority import MissingStreamError
+from priority.priority import MissingStreamError
 
 from quart_app.models import KIB, MIB
 from quart_app.server.stream import Stream

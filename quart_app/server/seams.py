@@ -30,5 +30,7 @@ def fix_hypercorn() -> None:
     for module_name, name, replacement in SEAMS:
         module = importlib.import_module(module_name)
         if not issubclass(replacement, getattr(module, name, type(None))):
-            raise RuntimeError(f"Hypercorn has no {module_name}.{name} to build on")
+            raise RuntimeError(  # noqa: TRY004
+                f"Hypercorn has no {module_name}.{name} to build on"
+            )
         setattr(module, name, replacement)

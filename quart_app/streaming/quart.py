@@ -221,7 +221,7 @@ class StreamingConnection(ASGIHTTPConnection):
 
     def _abilities(self) -> ServerAbilities:
         extensions: dict[str, Any] = self.scope.get("extensions") or {}
-        return extensions.get(SERVER_EXTENSION, ServerAbilities())
+        return cast("ServerAbilities", extensions.get(SERVER_EXTENSION, ServerAbilities()))
 
     def _log(self, duration: float) -> None:
         ACCESS_LOG.info(

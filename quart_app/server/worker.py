@@ -1,0 +1,103 @@
+"""One worker process: the loop, the sockets it was given, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+from typing import TYPE_CHECKING
+
+import hypercorn.asyncio
+import uvloop
+from hypercorn.config import Config
+from hypercorn.utils import LifespanFailureError
+
+from quart_app.server.connection import Connection
+from quart_app.server.inheritance import BACKLOG, CannotStart
+from quart_app.server.seams import fix_hypercorn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quart import Quart
+
+    from quart_app.server.inheritance import Inheritance
+    from quart_app.settings import Settings
+
+__all__ = ["serve"]
+
+#: A transfer takes two descriptors, and the usual soft limit is 1,024.
+MOST_DESCRIPTORS = 65_536
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(
+    app: Quart, settings: Settings, inheritance: Inheritance, on_stop: Callable[[], None]
+) -> None:
+    """Serve an application until SIGTERM, SIGINT or the launcher's end; then let transfers end.
+
+    Args:
+        app: The application.
+        settings: How to serve, and how long to drain.
+        inheritance: What the launcher gave.
+        on_stop: Called once when stopping begins.
+
+    Raises:
+        CannotStart: The application did not start.
+    """
+    fix_hypercorn()
+    _raise_descriptor_limit()
+    factory = uvloop.new_event_loop if settings.loop == "uvloop" else None
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(_serve(app, settings, inheritance, on_stop))
+    except LifespanFailureError as error:
+        raise CannotStart(str(error)) from error
+
+
+async def _serve(
+    app: Quart, settings: Settings, inheritance: Inheritance, on_stop: Callable[[], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def begin_stop() -> None:
+        stop.set()
+        loop.remove_reader(inheritance.lifeline)
+
+    async def until_stopped() -> None:
+        # Hypercorn calls this once it accepts connections.
+        os.write(inheritance.ready, b"1")
+        os.close(inheritance.ready)
+        await stop.wait()
+        on_stop()
+        # Hypercorn's own timeout is not looked at on uvloop, nor from Python 3.12.1 on.
+        loop.call_later(settings.drain, Connection.cancel_all)
+
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, begin_stop)
+    loop.add_reader(inheritance.lifeline, begin_stop)
+    config = _config(settings, inheritance.listeners)
+    await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_stopped)
+
+
+def _config(settings: Settings, listeners: tuple[int, ...]) -> Config:
+    config = Config()
+    config.bind = [f"fd://{listener}" for listener in listeners]
+    config.backlog = BACKLOG
+    config.accesslog = None  # the streaming layer logs requests, with their bytes
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.graceful_timeout = settings.drain
+    config.include_server_header = False
+    config.certfile = str(settings.certfile) if settings.certfile else None
+    config.keyfile = str(settings.keyfile) if settings.keyfile else None
+    return config
+
+
+def _raise_descriptor_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
