@@ -68,6 +68,11 @@ class Connection(TCPServer):
         answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
         return waiting + cast("int", struct.unpack("i", answer)[0])
 
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        # Stock Hypercorn keeps a connection that its client has closed until it was idle for long.
+        await self.idle_task.stop()
+
     async def _close(self) -> None:
         closing = asyncio.ensure_future(super()._close())
         left = -1
