@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from quart import Quart
@@ -12,6 +12,7 @@ from quart import Quart
 from quart_app.catalog import SqlCatalog
 from quart_app.errors import QuartAppError
 from quart_app.protocol.multipart import FormLimits
+from quart_app.server.inheritance import CannotStart
 from quart_app.services import Files
 from quart_app.storage import LocalDriver, Store
 from quart_app.streaming import in_thread, stream_bodies
@@ -37,13 +38,21 @@ __all__ = ["create_app", "start_draining"]
 LOG = structlog.get_logger("quart_app")
 
 
+class _Application(Quart):
+    """Quart that leaves telling why it cannot start to whoever starts it."""
+
+    def log_exception(self, exception_info: Any) -> None:
+        if not isinstance(exception_info[1], CannotStart):
+            super().log_exception(exception_info)
+
+
 def create_app(settings: Settings) -> Quart:
     """Make the application; its storage and catalog open when a server starts it.
 
     Args:
         settings: As `load_settings` gives them.
     """
-    app = Quart(__name__, static_folder=None)
+    app = _Application(__name__, static_folder=None)
     app.config.update(
         STALL_TIMEOUT=settings.stall_timeout,
         DISCARD_SIZE=settings.discard_size,
@@ -62,7 +71,10 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def serve() -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
-            files = await _open_files(settings, stack)
+            try:
+                files = await _open_files(settings, stack)
+            except (OSError, QuartAppError) as error:
+                raise CannotStart(f"cannot use {settings.data}: {_reason(error)}") from error
             limits = FormLimits(max_parts=settings.max_form_parts)
             set_services(app, Services(files, limits))
             sweeper = asyncio.create_task(_sweep_for_ever(files, settings.sweep_interval))
@@ -77,6 +89,12 @@ def create_app(settings: Settings) -> Quart:
 def start_draining(app: Quart) -> None:
     """Have an application say that it is not ready for new work."""
     get_services(app).draining = True
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    text = cause.strerror if isinstance(cause, OSError) else None
+    return text or str(cause).partition("\n")[0]
 
 
 async def _open_files(settings: Settings, stack: AsyncExitStack) -> Files:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+WORKER_COMMAND = (sys.executable, "-m", "quart_app.worker")
+
 
 def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one flag for every setting."""
@@ -52,9 +54,8 @@ def serve_command(**flags: Any) -> None:
     """Run the service until SIGTERM or SIGINT; SIGHUP restarts its workers in turn."""
     settings = _loaded(flags).settings
     configure_logs(settings.log_level, settings.log_format)
-    command = [sys.executable, "-m", "quart_app.worker"]
     try:
-        asyncio.run(Launcher(settings, command, os.environ | as_variables(flags)).run())
+        asyncio.run(Launcher(settings, WORKER_COMMAND, os.environ | as_variables(flags)).run())
     except CannotStart as error:
         sys.exit(f"quart-app: {error}")
 

@@ -121,10 +121,11 @@ class FormParser:
         """
         if not self._opened:
             # The parser would judge a preamble by the way it is cut into pieces.
-            data = self._head = (self._head + data).lstrip(b"\r\n")
+            data = (self._head + data).lstrip(b"\r\n")
             if not data.startswith(self._opening[: len(data)]):
                 raise BadForm("The form does not begin with its boundary.")
             self._opened = len(data) >= len(self._opening)
+            self._head = b"" if self._opened else data
         if self._opened and not self._closed and data:
             yield from self._parse(data)
             # The parser keeps quiet about what follows the closing boundary in the same piece,

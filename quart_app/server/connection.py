@@ -76,16 +76,21 @@ class Connection(TCPServer):
                 await intake.lost.wait()
         finally:
             await self.protocol.handle(Closed())
+            # Else a connection that its client has closed stays until it was idle for long.
+            await self.idle_task.stop()
 
     def unsent(self) -> int:
         """Give the bytes written to this connection that its client has not acknowledged."""
         transport = self.writer.transport
         waiting = transport.get_write_buffer_size()
         socket = transport.get_extra_info("socket")
-        if sys.platform != "linux" or socket is None or socket.fileno() < 0:
+        if sys.platform != "linux" or socket is None:
             return waiting
-        # SIOCOUTQ has the number of the terminal's call (tcp(7)).
-        answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        try:
+            # SIOCOUTQ has the number of the terminal's call (tcp(7)).
+            answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        except (OSError, ValueError):  # closed meanwhile
+            return waiting
         return waiting + cast("int", struct.unpack("i", answer)[0])
 
     async def _close(self) -> None:

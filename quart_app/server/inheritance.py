@@ -24,7 +24,7 @@ class Inheritance:
     Attributes:
         listeners: Listening sockets.
         ready: Pipe to write a byte to once connections are accepted.
-        lifeline: Pipe that ends when the launcher does.
+        lifeline: Pipe that ends when the launcher does, however it does.
     """
 
     listeners: tuple[int, ...]

@@ -117,7 +117,6 @@ class Launcher:
                 *self._command,
                 env={**self._environment, Inheritance.VARIABLE: inheritance.dump()},
                 pass_fds=(*listeners, ready_end, self._lifeline),
-                start_new_session=True,  # a terminal's Ctrl-C is the launcher's to pass on
             )
         finally:
             os.close(ready_end)

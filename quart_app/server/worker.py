@@ -37,7 +37,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def serve(
     app: Quart, settings: Settings, inheritance: Inheritance, on_stop: Callable[[], None]
 ) -> None:
-    """Serve an application until SIGTERM, SIGINT or the launcher's end; then let transfers end.
+    """Serve an application until SIGTERM or SIGINT, then let transfers end.
 
     Args:
         app: The application.
@@ -64,10 +64,6 @@ async def _serve(
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    def begin_stop() -> None:
-        stop.set()
-        loop.remove_reader(inheritance.lifeline)
-
     async def until_stopped() -> None:
         # Hypercorn calls this once it accepts connections.
         os.write(inheritance.ready, b"1")
@@ -78,8 +74,9 @@ async def _serve(
         loop.call_later(settings.drain, Connection.cancel_all)
 
     for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, begin_stop)
-    loop.add_reader(inheritance.lifeline, begin_stop)
+        loop.add_signal_handler(number, stop.set)
+    # Who kills the launcher means the service: no worker may serve on by itself.
+    loop.add_reader(inheritance.lifeline, os.kill, os.getpid(), signal.SIGKILL)
     config = _config(settings, inheritance.listeners)
     await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_stopped)
 

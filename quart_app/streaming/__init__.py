@@ -20,7 +20,7 @@ from quart_app.streaming.spools import (
     spilling_spool,
 )
 from quart_app.streaming.stall import StallTimer
-from quart_app.streaming.threads import in_thread, settled, start_in_thread, uninterrupted
+from quart_app.streaming.threads import finished, in_thread, settled, start_in_thread, uninterrupted
 
 __all__ = [
     "HAND_OVER_SIZE",
@@ -39,6 +39,7 @@ __all__ = [
     "StreamingRequest",
     "chained",
     "file_spool",
+    "finished",
     "form_parts",
     "gathered",
     "in_thread",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from quart_app.errors import DigestMismatch
 from quart_app.models import KIB
 from quart_app.protocol.digests import ALGORITHMS
-from quart_app.streaming.threads import settled, start_in_thread
+from quart_app.streaming.threads import finished, settled, start_in_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,7 +44,7 @@ class Digests:
         try:
             async for piece in pieces:
                 if job is not None:
-                    await job
+                    await finished(job)
                     job = None
                 size = sum(map(len, piece))
                 self.size += size
@@ -54,7 +54,7 @@ class Digests:
                     self.update(piece)
                 yield piece
             if job is not None:
-                await job
+                await finished(job)
         finally:
             await settled(job)
 

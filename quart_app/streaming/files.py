@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from quart_app.models import KIB, MIB
-from quart_app.streaming.threads import settled, start_in_thread
+from quart_app.streaming.threads import finished, settled, start_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
@@ -51,10 +51,10 @@ async def write_pieces(descriptor: int, pieces: AsyncIterable[Piece]) -> None:
     try:
         async for piece in pieces:
             if job is not None:
-                await job
+                await finished(job)
             job = start_in_thread(write_all, descriptor, piece)
         if job is not None:
-            await job
+            await finished(job)
     finally:
         await settled(job)
 
@@ -104,7 +104,7 @@ async def _read_range(descriptor: int, wanted: ByteRange) -> AsyncGenerator[byte
     position, size = wanted.start, SLOW_READ_SIZE
     job = start_in_thread(os.pread, descriptor, min(size, wanted.size), position)
     try:
-        while chunk := await job:
+        while chunk := await finished(job):
             position += len(chunk)
             if left := wanted.stop - position:
                 job = start_in_thread(os.pread, descriptor, min(size, left), position)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["THREADS", "in_thread", "settled", "start_in_thread", "uninterrupted"]
+__all__ = ["THREADS", "finished", "in_thread", "settled", "start_in_thread", "uninterrupted"]
 
 T = TypeVar("T")
 
@@ -25,7 +25,10 @@ EXECUTOR = ThreadPoolExecutor(THREADS, thread_name_prefix="quart-app-io")
 
 
 def start_in_thread(func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-    """Start a blocking job now; the caller awaits it later, with `settled` on its way out."""
+    """Start a blocking job now; the caller awaits it later with `finished`, and never directly.
+
+    Cancelling the future would not stop the thread, only hide that it still runs.
+    """
     return asyncio.get_running_loop().run_in_executor(EXECUTOR, func, *args)
 
 
@@ -35,7 +38,7 @@ async def in_thread(func: Callable[..., T], *args: Any) -> T:
     Raises:
         asyncio.CancelledError: After the job has ended, when the caller was cancelled.
     """
-    return await _to_the_end(start_in_thread(func, *args))
+    return await finished(start_in_thread(func, *args))
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
@@ -46,7 +49,17 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     Raises:
         asyncio.CancelledError: After the work has ended, when the caller was cancelled.
     """
-    return await _to_the_end(asyncio.ensure_future(work))
+    return await finished(asyncio.ensure_future(work))
+
+
+async def finished(job: asyncio.Future[T]) -> T:
+    """Wait for the end of a job, even when cancelled meanwhile, and give its result.
+
+    Raises:
+        asyncio.CancelledError: After the job has ended, when the caller was cancelled.
+    """
+    await settled(job)
+    return job.result()
 
 
 async def settled(*jobs: asyncio.Future[Any] | None) -> None:
@@ -68,8 +81,3 @@ async def settled(*jobs: asyncio.Future[Any] | None) -> None:
             job.exception()  # seen: a failed job nobody waits for is no news
     if cancelled is not None:
         raise cancelled
-
-
-async def _to_the_end(job: asyncio.Future[T]) -> T:
-    await settled(job)
-    return job.result()

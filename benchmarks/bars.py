@@ -1,0 +1,98 @@
+"""What the service has to reach, as data, and whether a run shows that it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from benchmarks.results import Series
+
+if TYPE_CHECKING:
+    from benchmarks.results import Results
+
+FLASK = ("flask-sync", "flask-sync-2", "flask-gthread")
+SOCKET = ("blocking-socket", "blocking-socket-2")
+GROWTH_MIB = 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    bar: str
+    limit: str
+    figure: float | None
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure of the subject, alone or against others, and the least or most it may be.
+
+    Against several, the one it compares worst with counts, such as the best setting of Flask.
+    """
+
+    what: str
+    ours: Series
+    theirs: tuple[Series, ...] = ()
+    least: float | None = None
+    most: float | None = None
+
+    def figure(self, results: Results) -> float | None:
+        if not self.theirs:
+            return results.median(self.ours)
+        ratios = [results.ratio(self.ours, series) for series in self.theirs]
+        known = [ratio for ratio in ratios if ratio is not None]
+        worst = max if self.least is None else min
+        return worst(known, default=None)
+
+    @property
+    def limit(self) -> str:
+        return f"≤ {self.most:g}" if self.least is None else f"≥ {self.least:g}"
+
+    def judged(self, results: Results) -> Verdict:
+        figure = self.figure(results)
+        if results.failure(self.ours.workload, self.ours.contender):
+            outcome = "missed: failed"
+        elif figure is None:
+            outcome = "not measured"
+        elif (
+            (-inf if self.least is None else self.least)
+            <= figure
+            <= (inf if self.most is None else self.most)
+        ):
+            outcome = "met"
+        else:
+            outcome = "missed"
+        return Verdict(self.what, self.limit, figure, outcome)
+
+
+def against(workload: str, metric: str, *contenders: str) -> tuple[Series, tuple[Series, ...]]:
+    return Series(workload, metric), tuple(Series(workload, metric, name) for name in contenders)
+
+
+RAW = against("raw-upload", "rate", *FLASK)
+SOCKETS = against("raw-upload", "rate", *SOCKET)
+DOWN = against("download", "rate", *FLASK)
+
+BARS = (
+    Bar("raw upload ÷ best sync Flask, rate", *RAW, least=1.8),
+    Bar("raw upload ÷ best sync Flask, rate, next stage", *RAW, least=2.5),
+    Bar("raw upload ÷ one blocking socket, rate", *SOCKETS, least=0.6),
+    Bar("raw upload ÷ one blocking socket, rate, next stage", *SOCKETS, least=0.9),
+    Bar("raw upload ÷ Starlette, CPU", *against("raw-upload", "cpu", "starlette"), most=1.0),
+    Bar("form upload ÷ best sync Flask, rate", *against("form-upload", "rate", *FLASK), least=3),
+    Bar(
+        "form upload ÷ own raw upload, rate",
+        Series("form-upload", "rate"),
+        (Series("raw-upload", "rate"),),
+        least=0.85,
+    ),
+    Bar("download ÷ best sync Flask, rate", *DOWN, least=0.8),
+    Bar("download ÷ best sync Flask, rate, next stage", *DOWN, least=1.0),
+    Bar("download ÷ Starlette, rate", *against("download", "rate", "starlette"), least=2),
+    Bar("download ÷ stock Quart, rate", *against("download", "rate", "stock-quart"), least=30),
+    Bar("memory: upload grows MiB", Series("memory", "upload_growth"), most=GROWTH_MIB),
+    Bar("memory: download grows MiB", Series("memory", "download_growth"), most=GROWTH_MIB),
+    Bar("small uploads ÷ best Flask, rate", *against("small-uploads", "rate", *FLASK), least=1),
+    Bar("small downloads ÷ best Flask, rate", *against("small-downloads", "rate", *FLASK), least=1),
+)

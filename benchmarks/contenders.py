@@ -1,0 +1,111 @@
+"""Who runs: one entry each, with the command that starts it and what it offers."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from enum import Enum, auto
+from importlib.util import find_spec
+
+SUBJECT = "quart-app"
+
+
+class Feature(Enum):
+    """What a workload can ask of a server."""
+
+    RAW = auto()
+    FORM = auto()
+    DOWNLOAD = auto()
+    CROWD = auto()
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server: it listens on a free port, and prints its address once it does.
+
+    Attributes:
+        name: What the command line and the tables call it.
+        label: What it is, in the words of its users.
+        command: Arguments for Python; `{data}` stands for its directory, which it also finds in
+            the variable BENCHMARK_DATA.
+        offers: Features that it has, and is worth measuring by.
+    """
+
+    name: str
+    label: str
+    command: tuple[str, ...]
+    offers: frozenset[Feature]
+
+    def arguments(self, data: str) -> list[str]:
+        return [sys.executable, *(part.format(data=data) for part in self.command)]
+
+
+RAW, FORM, DOWNLOAD, CROWD = Feature
+ALL = frozenset(Feature)
+
+SERVERS = "benchmarks.servers."
+GUNICORN = ("-m", "gunicorn", "--bind", "127.0.0.1:0", "--timeout", "3600")
+FLASK = f"{SERVERS}flask_app:app"
+UVICORN = ("-m", "uvicorn", "--port", "0", "--loop", "uvloop", "--http", "httptools")
+SERVE = ("-m", "quart_app", "serve", "--port", "0", "--data", "{data}")
+
+# The service runs one process, and so do all others; a sync worker serves one client at a time, so
+# that a second one changes nothing for bulk but is Flask's best where many small requests come.
+CONTENDERS = (
+    Contender(SUBJECT, "this service, one process", SERVE, ALL),
+    Contender(
+        "flask-sync",
+        "Flask on gunicorn, one sync worker",
+        (*GUNICORN, "--workers", "1", FLASK),
+        ALL,
+    ),
+    Contender(
+        "flask-sync-2",
+        "Flask on gunicorn, two sync workers",
+        (*GUNICORN, "--workers", "2", FLASK),
+        frozenset({CROWD}),
+    ),
+    Contender(
+        "flask-gthread",
+        "Flask on gunicorn, one gthread worker with 8 threads",
+        (*GUNICORN, "--worker-class", "gthread", "--threads", "8", FLASK),
+        ALL,
+    ),
+    Contender(
+        "flask-literal",
+        "the copied Flask example on gunicorn sync: 4 KiB reads, no digest, fsync or catalog",
+        (*GUNICORN, f"{SERVERS}flask_literal:app"),
+        frozenset({RAW, DOWNLOAD}),
+    ),
+    Contender(
+        "stock-quart",
+        "stock Quart on stock Hypercorn",
+        ("-m", "hypercorn", "--bind", "127.0.0.1:0", f"{SERVERS}stock_quart:app"),
+        ALL,
+    ),
+    Contender(
+        "starlette",
+        "Starlette on uvicorn (uvloop, httptools)",
+        (*UVICORN, "--no-access-log", f"{SERVERS}starlette_app:app"),
+        ALL if find_spec("python_multipart") else ALL - {FORM},
+    ),
+    Contender("aiohttp", "aiohttp on uvloop", ("-m", f"{SERVERS}aiohttp_app"), ALL),
+    Contender(
+        "aiohttp-asyncio",
+        "aiohttp on asyncio's own loop, which has sendfile",
+        ("-m", f"{SERVERS}aiohttp_app", "--asyncio"),
+        ALL,
+    ),
+    Contender(
+        "blocking-socket",
+        "one blocking socket, the limit in Python",
+        ("-m", f"{SERVERS}blocking_socket"),
+        frozenset({RAW, DOWNLOAD}),
+    ),
+    Contender(
+        "blocking-socket-2",
+        "the same with the hash in a second thread",
+        ("-m", f"{SERVERS}blocking_socket", "--hash-beside"),
+        frozenset({RAW}),
+    ),
+)

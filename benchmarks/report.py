@@ -1,0 +1,58 @@
+"""One run as JSON, with every raw sample, and beside it as tables to read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.bars import BARS
+from benchmarks.markdown import page
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.bars import Verdict
+    from benchmarks.contenders import Contender
+    from benchmarks.results import Results
+    from benchmarks.workloads.workload import Plan, Workload
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything there is to say of one run; `places` tells where a workload kept its files."""
+
+    date: str
+    machine: dict[str, Any]
+    plan: Plan
+    places: dict[str, str]
+    workloads: Sequence[Workload]
+    contenders: Sequence[Contender]
+    results: Results
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return [bar.judged(self.results) for bar in BARS]
+
+    def write(self, directory: Path) -> Path:
+        """Write both, and give the path of the tables."""
+        directory.mkdir(parents=True, exist_ok=True)
+        commit = (self.machine["commit"] or "unknown")[:9]
+        stamp = self.date[:19].replace(":", "").replace("-", "")
+        tables = directory / f"{stamp}-{commit}{'-dirty' * self.machine['dirty']}.md"
+        tables.write_text(page(self))
+        text = json.dumps(self.as_json(), indent=1, ensure_ascii=False)
+        tables.with_suffix(".json").write_text(text + "\n")
+        return tables
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "date": self.date,
+            "machine": self.machine,
+            "plan": asdict(self.plan),
+            "places": self.places,
+            "contenders": {contender.name: contender.label for contender in self.contenders},
+            **asdict(self.results),
+            "bars": [asdict(verdict) for verdict in self.verdicts],
+        }

@@ -1,0 +1,164 @@
+"""A contender's processes: started, awaited, measured, and ended whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import psutil
+
+from benchmarks.client import UnfitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from benchmarks.client import Address
+    from benchmarks.contenders import Contender
+
+Result = TypeVar("Result")
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 30
+STOP_SECONDS = 10
+POLL_SECONDS = 0.02
+LOG_LINES = 30
+
+ADDRESS = re.compile(r"http://127\.0\.0\.1:([1-9]\d*)")
+PEAK_RSS = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one action took of the server's whole process tree."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_rss: int
+
+
+class Server:
+    """One contender at work in a fresh directory."""
+
+    def __init__(self, contender: Contender, directory: Path) -> None:
+        self.contender = contender
+        self.data = directory / "data"
+        self.scratch = directory / "tmp"
+        self.log = directory / "log"
+
+    def __enter__(self) -> Self:
+        self.data.mkdir(parents=True)
+        self.scratch.mkdir()
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        own = {"BENCHMARK_DATA": self.data, "PYTHONPATH": path, "TMPDIR": self.scratch}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.contender.arguments(str(self.data)),
+                cwd=self.data,
+                env=os.environ | {name: str(value) for name, value in own.items()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            self.address = self._awaited()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def _awaited(self) -> Address:
+        """The address, once it answers there."""
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            if said := ADDRESS.search(self.log.read_text(errors="replace")):
+                address = ("127.0.0.1", int(said[1]))
+                with suppress(OSError), socket.create_connection(address):
+                    return address
+            time.sleep(POLL_SECONDS)
+        raise UnfitError("it did not start")
+
+    def _end(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def last_words(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def metered(self, action: Callable[[], Result]) -> tuple[Result, Usage]:
+        """Do something to the server and read what it took."""
+        tree = self._tree()
+        for pid in tree:
+            _forget_peak(pid)
+        cpu_before = sum(map(_cpu_seconds, tree))
+        start = time.perf_counter()
+        result = action()
+        seconds = time.perf_counter() - start
+        if self._tree() != tree:
+            raise UnfitError("one of its processes ended or was replaced")
+        cpu_seconds = sum(map(_cpu_seconds, tree)) - cpu_before
+        return result, Usage(seconds, cpu_seconds, sum(map(_peak_rss, tree)))
+
+    def _tree(self) -> set[int]:
+        try:
+            leader = psutil.Process(self.process.pid)
+            return {leader.pid, *(child.pid for child in leader.children(recursive=True))}
+        except psutil.NoSuchProcess:
+            raise UnfitError("it ended") from None
+
+    def collect(self, size: int) -> list[str]:
+        """Digests of its stored files of a size, which make room for the next ones.
+
+        This looks past the server, so that one which claims more than it stored is found out.
+        """
+        digests = []
+        for path in self.data.rglob("*"):
+            if path.is_file() and path.stat().st_size == size:
+                with path.open("rb") as file:
+                    digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+                path.unlink()
+        return digests
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time from the kernel's clock of that process, in nanoseconds.
+
+    The ticks of /proc are 10 ms, which is more than a small transfer takes. The identifier is
+    what clock_getcpuclockid(3) computes.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def _peak_rss(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak = PEAK_RSS.search(status)
+    return int(peak[1]) * 1024 if peak else 0
+
+
+def _forget_peak(pid: int) -> None:
+    """Let the peak start anew, where permitted; else it counts from the start of the server."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")

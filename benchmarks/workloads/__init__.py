@@ -1,0 +1,22 @@
+"""What is measured, in the order in which it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.workloads.downloads import Download
+from benchmarks.workloads.memory import Memory
+from benchmarks.workloads.small_files import SmallDownloads, SmallUploads
+from benchmarks.workloads.uploads import FormUpload, RawUpload
+
+if TYPE_CHECKING:
+    from benchmarks.workloads.workload import Workload
+
+WORKLOADS: tuple[type[Workload], ...] = (
+    RawUpload,
+    FormUpload,
+    Download,
+    SmallUploads,
+    SmallDownloads,
+    Memory,
+)

@@ -1,0 +1,35 @@
+"""Troubles of a server that no client can cause: `TEST_FAULTS` names those it starts with."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quart import Quart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["impatient_quart", "stalled_disk"]
+
+POLL_SECONDS = 0.02
+
+
+def stalled_disk() -> None:
+    """No write ends until the file that `TEST_DISK_WORKS` names is there."""
+    works = Path(os.environ["TEST_DISK_WORKS"])
+    writev = os.writev
+
+    def stalled(descriptor: int, buffers: Sequence[bytes]) -> int:
+        while not works.exists():
+            time.sleep(POLL_SECONDS)
+        return writev(descriptor, buffers)
+
+    os.writev = stalled
+
+
+def impatient_quart() -> None:
+    """Quart's limit on whole responses is a second, in place of a minute."""
+    Quart.default_config = Quart.default_config | {"RESPONSE_TIMEOUT": 1}
