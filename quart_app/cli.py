@@ -57,7 +57,7 @@ def serve_command(**flags: Any) -> None:
     try:
         asyncio.run(Launcher(settings, WORKER_COMMAND, os.environ | as_variables(flags)).run())
     except CannotStart as error:
-        sys.exit(f"quart-app: {error}")
+        sys.exit(f"quart-app: {error}" if str(error) else 1)
 
 
 @main.command("settings")

@@ -208,7 +208,8 @@ class ServerProcess:
 
     def assert_quiet_logs(self) -> None:
         odd = [line for line in self.logs() if _is_odd(line)]
-        assert [line for line in odd if line.get("event") not in self.allowed_logs] == []
+        unexpected = [line for line in odd if line.get("event") not in self.allowed_logs]
+        assert unexpected == [], "\n".join(str(line.get("exception", line)) for line in unexpected)
 
     # Its end.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed, RawData
 
+from quart_app.models import MIB
 from quart_app.server.http1 import Http1
 from quart_app.server.intake import Intake
 from quart_app.server.stream import CONNECTION_STATE
@@ -29,6 +30,9 @@ CLOSE_PATIENCE = 10.0
 
 #: How long a client that still sends may take to see that the connection is closing, in seconds.
 LINGER_TIME = 2.0
+
+#: How much such a client may send meanwhile.
+LINGER_SIZE = 8 * MIB
 
 
 class Connection(TCPServer):
@@ -94,25 +98,28 @@ class Connection(TCPServer):
         return waiting + cast("int", struct.unpack("i", answer)[0])
 
     async def _close(self) -> None:
-        await self._linger()
-        closing = asyncio.ensure_future(super()._close())
+        intake = cast("Intake", self._intake)
         left = -1
         try:
-            while not closing.done() and (unsent := self.unsent()) != left:
+            await self._linger()
+            self.writer.close()
+            while not intake.lost.is_set() and (unsent := self.unsent()) != left:
                 left = unsent
-                await asyncio.wait({closing}, timeout=CLOSE_PATIENCE)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_PATIENCE):
+                        await intake.lost.wait()
         finally:
-            if not closing.done():
+            if not intake.lost.is_set():
                 self.writer.transport.abort()
-            await closing
+            await self.idle_task.stop()
 
     async def _linger(self) -> None:
         """Let a client that still sends read its answer: closing now would reset it away."""
         intake = cast("Intake", self._intake)
-        protocol = self.protocol.protocol
+        protocol = getattr(self, "protocol", None) and self.protocol.protocol
         if intake.eof or not (isinstance(protocol, Http1) and protocol.sending):
             return
         with suppress(NotImplementedError, OSError, RuntimeError, TimeoutError):
             self.writer.write_eof()
             async with asyncio.timeout(LINGER_TIME):
-                await intake.drop()
+                await intake.drop(LINGER_SIZE)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["INBOX_SIZE", "Inbox"]
 
 #: Bytes of a body that wait for the application before `put` does.
-INBOX_SIZE = 512 * KIB
+INBOX_SIZE = 128 * KIB
 
 
 class Inbox:

@@ -14,7 +14,7 @@ BACKLOG = 1024
 
 
 class CannotStart(Exception):
-    """The service cannot start; the text says why, for the operator."""
+    """The service cannot start; the text says why, for the operator, unless a worker did."""
 
 
 @dataclass(frozen=True, slots=True)

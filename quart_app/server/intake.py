@@ -37,7 +37,7 @@ class Intake(asyncio.Protocol):
         self.lost = asyncio.Event()
         self._chunks: deque[bytes] = deque()
         self._held = 0
-        self._dropping = False
+        self._drop_left: int | None = None
         self._arrived = asyncio.Event()
         self._transport = transport
         self._writer_protocol = writer_protocol
@@ -62,20 +62,21 @@ class Intake(asyncio.Protocol):
             self._transport.resume_reading()
         return chunk
 
-    async def drop(self) -> None:
-        """Drop what comes until the client ends."""
-        self._dropping = True
+    async def drop(self, size: int) -> None:
+        """Drop what comes until the client ends, or has sent `size` bytes more."""
+        self._drop_left = size
         self._chunks.clear()
         if self._held >= INTAKE_SIZE:
             self._transport.resume_reading()
-        self._held = 0
-        while not self.eof:
+        while not self.eof and self._drop_left > 0:
             self._arrived.clear()
             await self._arrived.wait()
 
     def data_received(self, data: bytes) -> None:
         """Take a chunk (called by the transport)."""
-        if self._dropping:
+        if self._drop_left is not None:
+            self._drop_left -= len(data)
+            self._arrived.set()
             return
         self._chunks.append(data)
         before, self._held = self._held, self._held + len(data)

@@ -127,7 +127,7 @@ class Launcher:
         if not told:
             self._workers.discard(worker)
             await process.wait()
-            raise CannotStart("a worker did not start; its log says why")
+            raise CannotStart  # it has said why
         self._watch(self._replace_when_dead(worker))
         return worker
 
