@@ -7,16 +7,19 @@ import fcntl
 import struct
 import sys
 import termios
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import hypercorn.asyncio.run
 from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.events import Updated
 
 from quart_app.streaming import UNSENT_EXTENSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hypercorn.events import Event
     from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGISendCallable, Scope
 
 __all__ = ["Connection", "fix_hypercorn"]
@@ -37,25 +40,28 @@ class Connection(TCPServer):
     more: socket and task stay for ever.
     """
 
-    _running: ClassVar[set[asyncio.Task[None]]] = set()
+    _running: ClassVar[dict[Connection, asyncio.Task[None]]] = {}
 
     def __init__(self, app: AppWrapper, *args: Any) -> None:
         super().__init__(_Telling(app, self.unsent), *args)
 
     @classmethod
     def cancel_all(cls) -> None:
-        """End every connection of this process."""
-        for task in cls._running:
+        """End every connection of this process, whatever is still unsent."""
+        for connection, task in cls._running.items():
             task.cancel()
+            connection.writer.transport.abort()
 
     async def run(self) -> None:
         """Serve the connection to its end."""
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._running.add(task)
+        self._running[self] = cast("asyncio.Task[None]", asyncio.current_task())
         try:
-            await super().run()
+            # A cancelled task would have Hypercorn stop without waiting for the others, and
+            # asyncio's streams log it as an error (until Python 3.12).
+            with suppress(asyncio.CancelledError):
+                await super().run()
         finally:
-            self._running.discard(task)
+            del self._running[self]
 
     def unsent(self) -> int:
         """Give the bytes written to this connection that its client has not acknowledged."""
@@ -68,10 +74,16 @@ class Connection(TCPServer):
         answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
         return waiting + cast("int", struct.unpack("i", answer)[0])
 
+    # Stock Hypercorn keeps a connection that its client has closed until it was idle for long.
+
     async def _read_data(self) -> None:
         await super()._read_data()
-        # Stock Hypercorn keeps a connection that its client has closed until it was idle for long.
         await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Pass on what the protocol says, unless it would wait for a client that is gone."""
+        if not (isinstance(event, Updated) and event.idle and self.reader.at_eof()):
+            await super().protocol_send(event)
 
     async def _close(self) -> None:
         closing = asyncio.ensure_future(super()._close())
