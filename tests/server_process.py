@@ -39,7 +39,7 @@ STOP_SECONDS = 20
 #: Threads of the busiest server: 32 for files, 5 for the catalog, and the interpreter's own.
 MOST_THREADS = 50
 
-ADDRESS = re.compile(r"\bon (http://(127\.0\.0\.1):([1-9]\d*))\s")
+ADDRESS = r"\bon (http://(127\.0\.0\.1|\[::1\]):([1-9]\d*))\s"
 
 #: Settings of every server unless a test says otherwise.
 DEFAULTS = {"port": 0, "discard_timeout": 2, "log_format": "json"}
@@ -111,7 +111,7 @@ class ServerProcess:
 
     def _announcement(self) -> re.Match[str] | None:
         assert self.process.poll() is None, f"it ended: {self.err.read_text()[-4000:]}"
-        return ADDRESS.search(self.out.read_text() + self.err.read_text())
+        return re.search(ADDRESS, self.out.read_text() + self.err.read_text())
 
     @property
     def _watched(self) -> bool:
@@ -217,9 +217,13 @@ class ServerProcess:
         """Asks it to end, and gives the seconds it took."""
         started = time.monotonic()
         self.process.send_signal(number)
+        self.assert_ends_well(seconds)
+        return time.monotonic() - started
+
+    def assert_ends_well(self, seconds: float = STOP_SECONDS) -> None:
+        """It ends by itself, as somebody has asked for."""
         assert self.process.wait(seconds) == 0, self.err.read_text()[-4000:]
         self.assert_quiet_logs()
-        return time.monotonic() - started
 
     def kill(self) -> None:
         """`kill -9`."""

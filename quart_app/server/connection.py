@@ -43,7 +43,7 @@ class Connection(TCPServer):
     to flush to a client that reads no more.
     """
 
-    running: ClassVar[set[asyncio.Task[None]]] = set()
+    _running: ClassVar[dict[Connection, asyncio.Task[None]]] = {}
     _intake: Intake | None = None
 
     def __init__(
@@ -54,21 +54,24 @@ class Connection(TCPServer):
 
     @classmethod
     def cancel_all(cls) -> None:
-        """End every connection of this process."""
-        for task in cls.running:
+        """End every connection of this process, whatever is still unsent."""
+        for connection, task in cls._running.items():
             task.cancel()
+            connection.writer.transport.abort()
 
     async def run(self) -> None:
         """Serve the connection to its end."""
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        self.running.add(task)
+        self._running[self] = cast("asyncio.Task[None]", asyncio.current_task())
         transport = cast("Transport", self.writer.transport)
         protocol = cast("StreamReaderProtocol", transport.get_protocol())
         self._intake = Intake(transport, self.reader, protocol)
         try:
-            await super().run()
+            # A cancelled task would have Hypercorn stop without waiting for the others, and
+            # asyncio's streams log it as an error (until Python 3.12).
+            with suppress(asyncio.CancelledError):
+                await super().run()
         finally:
-            self.running.discard(task)
+            del self._running[self]
 
     async def _read_data(self) -> None:
         intake = cast("Intake", self._intake)

@@ -101,8 +101,7 @@ class LocalDriver:
         """Remove leftovers, a directory at a time; see `Driver.sweep`."""
         removed = 0
         with _translated():
-            for shard in await in_thread(os.listdir, self._root):
-                directory = self._root / shard
+            for directory in await in_thread(self._shards):
                 names = await in_thread(os.listdir, directory)
                 unfinished = [name for name in names if name.endswith(PART_SUFFIX)]
                 whole = sorted(set(names) - set(unfinished))
@@ -110,6 +109,10 @@ class LocalDriver:
                 for name in [*unfinished, *orphans]:
                     removed += await _removed(directory / name, known)
         return removed
+
+    def _shards(self) -> list[Path]:
+        """Only what this driver made: `lost+found` and the like are not its own."""
+        return [path for path in self._root.glob("?" * SHARD_LENGTH) if path.is_dir()]
 
     async def check(self) -> None:
         """See `Driver.check`."""

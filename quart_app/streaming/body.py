@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from quart.wrappers.request import Body
 
 from quart_app.errors import BodyTooShort, ClientDisconnected, ClientStalled, TooLarge
-from quart_app.models import MIB
+from quart_app.models import KIB
 from quart_app.streaming.pieces import CHUNK_OVERHEAD
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["HAND_OVER_SIZE", "RequestBody"]
 
 #: Bytes that wait between the server and the handler. With what the server's own queue, the
 #: gathering of a piece and a write under way hold, a request stays under 4 MiB.
-HAND_OVER_SIZE = MIB // 2
+HAND_OVER_SIZE = 512 * KIB
 
 
 class RequestBody(Body):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import random
 import shutil
 import socket
@@ -72,9 +73,10 @@ def upload(
     return found
 
 
-def curl(*arguments: object) -> bytes:
+def curl(*arguments: object, stdin: Path | None = None) -> bytes:
     """What curl prints; a curl that fails, fails the test."""
-    return _run("curl", "--silent", "--show-error", "--max-time", CLIENT_SECONDS, *arguments)
+    quietly = ("--silent", "--show-error", "--max-time", CLIENT_SECONDS)
+    return _run("curl", *quietly, *arguments, stdin=stdin)
 
 
 def aria2c(*arguments: object) -> bytes:
@@ -88,8 +90,11 @@ def _tool(name: str) -> Path:
     return Path(found)
 
 
-def _run(*command: object) -> bytes:
-    done = subprocess.run([str(part) for part in command], capture_output=True, timeout=120)
+def _run(*command: object, stdin: Path | None = None) -> bytes:
+    with (stdin or Path(os.devnull)).open("rb") as source:
+        done = subprocess.run(
+            [str(part) for part in command], stdin=source, capture_output=True, timeout=120
+        )
     assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-1000:])
     return done.stdout
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from tests.e2e.clients import MIB, content, curl, form, form_type, session, sha256, upload, wire
+from tests.e2e.clients import MIB, content, curl, form, form_type, session, sha256, wire
 from tests.waiting import comes_to_nothing
 
 if TYPE_CHECKING:
@@ -183,8 +182,9 @@ def test_200_refusals_with_bodies_in_flight(limited: ServerProcess) -> None:
     async def all_refused() -> list[int]:
         return await asyncio.gather(*map(refused, range(200)))
 
-    assert asyncio.run(all_refused()) == [413] * 200
-    limited.assert_settled()
+    for _ in range(3):  # until the allocator has what it needs for 200 at once
+        assert asyncio.run(all_refused()) == [413] * 200
+        limited.assert_settled()
     before = limited.memory("VmRSS")
     for _ in range(3):
         assert asyncio.run(all_refused()) == [413] * 200

@@ -1,0 +1,163 @@
+"""The two commands, and the same application under Hypercorn's own."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from quart_app.settings import Settings
+from tests.e2e.clients import MIB, content, session, upload, wire
+from tests.server_process import ROOT, SERVE
+from tests.waiting import comes_to_nothing, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.server_process import ServerProcess
+
+    Start = Callable[..., ServerProcess]
+
+HYPERCORN = (sys.executable, "-m", "hypercorn", "quart_app.asgi:app", "--bind", "127.0.0.1:0")
+SCRIPT = Path(sys.executable).with_name("quart-app")
+
+
+def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs the console script to its end."""
+    environment = {"PATH": "/usr/bin:/bin"} | variables
+    command = [str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def test_hypercorn_serves_the_same(start: Start) -> None:
+    server = start(command=HYPERCORN)
+    data = content(20 * MIB)
+    with session(server) as client:
+        file = upload(client, data)
+        assert client.get(file["url"]).content == data
+        assert client.get("/readyz").json() == {"status": "ready"}
+        assert client.get(file["url"], headers={"Range": "bytes=-5"}).content == data[-5:]
+    with wire(server) as reader:
+        reader.request("POST /upload", f"Content-Length: {1024**6}", body=data)
+        assert reader.problem() == (413, "too_large")
+
+
+def test_hypercorn_ends_readers_that_stop(start: Start) -> None:
+    """The connections that tell what is unsent are there too."""
+    server = start(settings={"stall_timeout": 1}, command=HYPERCORN)
+    with session(server) as client:
+        path = upload(client, content(16 * MIB))["url"]
+    with wire(server, 65536) as reader:
+        reader.request(f"GET {path}")
+        reader.response("GET")
+        eventually(lambda: any("/files/" in link for link in server.descriptors()))
+        comes_to_nothing(server.leftovers)
+
+
+def test_announcement_is_all_on_standard_output(start: Start) -> None:
+    server = start(command=SERVE)
+    assert server.out.read_text() == f"serving on {server.base_url}\n"
+
+
+def test_ipv6(start: Start) -> None:
+    server = start(settings={"host": "::1"}, command=SERVE)
+    with socket.create_connection(("::1", server.port)) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_port_in_use(start: Start, tmp_path: Path) -> None:
+    server = start()
+    done = run("serve", "--port", server.port, "--data", tmp_path / "other")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"quart-app: cannot listen on 127.0.0.1 port {server.port}: Address already in use\n"
+    )
+
+
+class TestSettings:
+    def rows(self, text: str) -> dict[str, tuple[str, str]]:
+        found = [re.split(r"\s{2,}", line.strip(), maxsplit=2) for line in text.splitlines()]
+        return {row[0]: (row[1], row[2]) for row in found}
+
+    def test_origins(self, tmp_path: Path) -> None:
+        file = tmp_path / "own.toml"
+        file.write_text('host = "0.0.0.0"\nport = 1\ndrain = 5.5\nmax_upload_size = "10GiB"\n')
+        done = run(
+            "settings", "--port", 3, "--config", file,
+            QUART_APP_PORT="2", QUART_APP_DRAIN="7", QUART_APP_DATA="/srv",
+        )  # fmt: skip
+        assert done.returncode == 0
+        rows = self.rows(done.stdout)
+        assert rows.keys() == Settings.model_fields.keys()
+        assert rows["port"] == ("3", "flag --port")
+        assert rows["drain"] == ("7.0", "variable QUART_APP_DRAIN")
+        assert rows["data"] == ("/srv", "variable QUART_APP_DATA")
+        assert rows["host"] == ("0.0.0.0", f"file {file}")
+        assert rows["max_upload_size"] == (str(10 * 1024**3), f"file {file}")
+        assert rows["log_level"] == ("info", "default")
+
+    def test_config_file_by_variable(self, tmp_path: Path) -> None:
+        file = tmp_path / "own.toml"
+        file.write_text("port = 1\n")
+        rows = self.rows(run("settings", QUART_APP_CONFIG=str(file)).stdout)
+        assert rows["port"] == ("1", f"file {file}")
+
+    @pytest.mark.parametrize("name", Settings.model_fields)
+    def test_every_setting_is_a_flag(self, name: str) -> None:
+        flag = f"--{name.replace('_', '-')}"
+        assert flag in run("serve", "--help").stdout
+
+
+BAD = [
+    # arguments, variables, TOML, what the line says
+    (["--port", "70000"], {}, "", "port (flag --port)"),
+    (["--port", "http"], {}, "", "port (flag --port)"),
+    ([], {"QUART_APP_DRAIN": "-1"}, "", "drain (variable QUART_APP_DRAIN)"),
+    ([], {"QUART_APP_MAX_UPLOAD_SIZE": "lots"}, "", "max_upload_size (variable"),
+    (["--stall-timeout", "0"], {}, "", "stall_timeout (flag --stall-timeout)"),
+    (["--log-format", "xml"], {}, "", "log_format (flag --log-format)"),
+    ([], {}, "port = 'x'", "port (file "),
+    ([], {}, "prot = 1", "prot (file "),
+    ([], {}, "port = ", "settings file "),
+    ([], {}, None, "settings file "),
+]
+
+
+@pytest.mark.parametrize("command", ["serve", "settings"])
+@pytest.mark.parametrize(("arguments", "variables", "toml", "said"), BAD)
+def test_bad_settings(
+    tmp_path: Path,
+    command: str,
+    arguments: list[str],
+    variables: dict[str, str],
+    toml: str | None,
+    said: str,
+) -> None:
+    file = tmp_path / "own.toml"
+    if toml is not None:
+        file.write_text(toml)
+    config = ["--config", file] if toml != "" else []
+    done = run(command, *arguments, *config, **variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_flag() -> None:
+    done = run("serve", "--prot", "1")
+    assert done.returncode == 2
+    assert "--prot" in done.stderr
+
+
+def test_modules_that_the_command_needs_are_no_tests() -> None:
+    """The console script and `python -m quart_app` are the same command."""
+    as_module = subprocess.run(
+        [sys.executable, "-m", "quart_app", "settings"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert as_module.stdout == run("settings").stdout

@@ -1,0 +1,136 @@
+"""`kill -9` at the worst moments: what was acknowledged stays, what was not is gone."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.e2e.clients import MIB, content, form, form_type, session, upload, wire
+from tests.server_process import SERVE, WATCHED
+from tests.waiting import comes_to_nothing, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.server_process import ServerProcess
+
+    Start = Callable[..., ServerProcess]
+
+BYTES = content(8 * MIB)
+
+
+@pytest.mark.parametrize("command", [SERVE, WATCHED], ids=["as it comes", "watched"])
+def test_killed_in_the_middle_of_uploads(
+    start: Start, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    settings = {"data": tmp_path / "data"}
+    first = start(settings=settings, command=command)
+    with session(first) as client:
+        kept = [upload(client, BYTES[:size]) for size in (0, 1, MIB, 8 * MIB)]
+    many = form(('name="a"; filename="a"', BYTES), ('name="b"; filename="b"', BYTES))
+    with wire(first) as raw, wire(first) as form_:
+        raw.request("POST /upload", f"Content-Length: {len(BYTES)}", body=BYTES[: 3 * MIB])
+        headers = [f"Content-Type: {form_type}", f"Content-Length: {len(many)}"]
+        form_.request("POST /upload", *headers, body=many[: 12 * MIB])
+        # One of the form's two files is whole, and waits for the other.
+        eventually(lambda: (len(first.blobs()), len(first.parts())) == (len(kept) + 3, 2))
+        first.kill()
+    second = start(settings=settings, command=command)
+    comes_to_nothing(lambda: second.blobs().keys() ^ second.rows().keys())
+    with session(second) as client:
+        assert client.get("/files").json()["files"] == kept[::-1]
+        for file in kept:
+            assert client.get(file["url"]).content == BYTES[: file["size"]]
+
+
+def test_killed_as_soon_as_it_has_answered(start: Start, tmp_path: Path) -> None:
+    settings = {"data": tmp_path / "data"}
+    acknowledged = []
+    for round_ in range(3):
+        server = start(settings=settings)
+        with session(server) as client:
+            acknowledged.append(upload(client, BYTES[: round_ * MIB + 1]))
+            server.kill()
+    with session(start(settings=settings)) as client:
+        for file in acknowledged:
+            assert client.get(file["url"]).content == BYTES[: file["size"]]
+
+
+def test_killed_among_many_small_uploads(start: Start, tmp_path: Path) -> None:
+    """Every file that is listed is whole, and every acknowledged one is listed."""
+    settings = {"data": tmp_path / "data"}
+    server = start(settings=settings)
+    acknowledged: list[str] = []
+
+    def keep_uploading(number: int) -> None:
+        with suppress(httpx.TransportError), session(server) as client:
+            while True:
+                acknowledged.append(upload(client, BYTES[number : number + 70_000])["id"])
+
+    threads = [Thread(target=keep_uploading, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(acknowledged) > 50, what="uploads are going on")
+    server.kill()
+    for thread in threads:
+        thread.join()
+    second = start(settings=settings)
+    comes_to_nothing(lambda: second.blobs().keys() ^ second.rows().keys())
+    assert set(acknowledged) <= second.rows().keys()
+    with session(second) as client:
+        for file_id in second.rows():
+            assert len(client.get(f"/files/{file_id}").content) == 70_000
+
+
+def test_deletion_cut_between_row_and_bytes(start: Start, tmp_path: Path) -> None:
+    settings = {"data": tmp_path / "data"}
+    first = start(settings=settings)
+    with session(first) as client:
+        kept, _ = upload(client, BYTES), upload(client, BYTES)
+    first.stop()
+    # As if the row had gone, and then the power.
+    orphan = first.blobs()[kept["id"]].with_name("a" * 26)
+    orphan.write_bytes(BYTES)
+    second = start(settings=settings)
+    eventually(lambda: not orphan.exists(), what="the sweep at the start")
+    with session(second) as client:
+        assert client.get(kept["url"]).content == BYTES
+
+
+def test_sweep_on_a_timer_spares_what_is_being_written(start: Start) -> None:
+    server = start(settings={"sweep_interval": 0.05})
+    with wire(server) as client:
+        client.request("POST /upload", f"Content-Length: {len(BYTES)}", body=BYTES[: 2 * MIB])
+        eventually(server.parts, what="the upload begins")
+        shard = server.data / "files" / "zz"
+        shard.mkdir(exist_ok=True)
+        for round_ in range(3):
+            leftovers = [shard / f"zz{round_}.part", shard / f"zz{round_}"]
+            for path in leftovers:
+                path.write_bytes(b"left by a crash")
+            eventually(lambda paths=leftovers: not any(map(os.path.exists, paths)))  # type: ignore[misc]
+        client.send(BYTES[2 * MIB :])
+        assert client.response().status == 201
+    with session(server) as after:
+        [file] = after.get("/files").json()["files"]
+        assert after.get(file["url"]).content == BYTES
+
+
+def test_strange_things_in_the_data_directory_stop_no_sweep(start: Start, tmp_path: Path) -> None:
+    files = tmp_path / "data" / "files"
+    (files / "lost+found").mkdir(parents=True)
+    (files / ".DS_Store").write_bytes(b"of the operator's file manager")
+    (files / "zz").mkdir()
+    leftover = files / "zz" / ("zz" + "a" * 24 + ".part")
+    leftover.write_bytes(b"left by a crash")
+    server = start(settings={"data": tmp_path / "data"})
+    eventually(lambda: not leftover.exists(), what="the sweep at the start")
+    assert (files / ".DS_Store").exists()
+    (files / ".DS_Store").unlink()
+    assert server.running
