@@ -41,6 +41,9 @@ MOST_THREADS = 50
 
 ADDRESS = r"\bon (http://(127\.0\.0\.1|\[::1\]):([1-9]\d*))\s"
 
+#: Lines of Hypercorn's own command.
+HYPERCORN_LOG = re.compile(r"\[[^]]+\] \[\d+\] \[(\w+)\] ")
+
 #: Settings of every server unless a test says otherwise.
 DEFAULTS = {"port": 0, "discard_timeout": 2, "log_format": "json"}
 
@@ -233,6 +236,8 @@ class ServerProcess:
 
 
 def _log_line(line: str) -> dict[str, Any]:
+    if own := HYPERCORN_LOG.match(line):
+        return {"event": line, "level": own[1].lower()}
     try:
         found: dict[str, Any] = json.loads(line)
     except json.JSONDecodeError:

@@ -51,6 +51,7 @@ class RequestBody(Body):
         self.received = 0
         self.stall_timeout: float | None = None
         self._chunks: deque[bytes] = deque()
+        self._content: bytes | None = None
         self._held = 0
         self._ended = False
         self._error: BodyError | None = None
@@ -111,7 +112,9 @@ class RequestBody(Body):
         return self._whole().__await__()
 
     async def _whole(self) -> bytes:
-        return b"".join([chunk async for chunk in self])
+        if self._content is None:  # Quart has handlers ask more than once
+            self._content = b"".join([chunk async for chunk in self])
+        return self._content
 
     async def put(self, data: bytes) -> None:
         """Hand over bytes from the server; waits while the handler is behind."""
@@ -154,7 +157,8 @@ class RequestBody(Body):
             self._end()
 
     def clear(self) -> None:
-        """Drop what waits to be read."""
+        """Drop what waits to be read, or was read whole."""
+        self._content = None
         self._chunks.clear()
         self._held = 0
         self._room.set()

@@ -1,0 +1,67 @@
+"""Memory that does not grow with files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.clients import BOUNDARY, MIB, content, form_type, wire
+from tests.server_process import SERVE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.server_process import ServerProcess
+
+    Start = Callable[..., ServerProcess]
+
+SMALL_MIB, LARGE_MIB = 100, 1200
+
+MOST_GROWTH = 32 * MIB
+
+BLOCK = content(MIB)
+
+
+def sent(server: ServerProcess, count_mib: int, *, as_form: bool) -> tuple[str, str]:
+    """Uploads a file made on the way; gives its URL and its digest."""
+    digest = hashlib.sha256()
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
+    tail = f"\r\n--{BOUNDARY}--\r\n"
+    size = count_mib * MIB + (len(head + tail) if as_form else 0)
+    kind = form_type if as_form else "application/octet-stream"
+    with wire(server) as client:
+        client.request("POST /upload", f"Content-Type: {kind}", f"Content-Length: {size}")
+        client.send(head.encode() if as_form else b"")
+        for number in range(count_mib):
+            block = number.to_bytes(8, "big") + BLOCK[8:]
+            digest.update(block)
+            client.send(block)
+        client.send(tail.encode() if as_form else b"")
+        [file] = json.loads(client.response().read())["files"]
+    assert file["sha256"] == digest.hexdigest()
+    return file["url"], digest.hexdigest()
+
+
+def received(server: ServerProcess, path: str) -> str:
+    """Downloads a file; gives its digest."""
+    digest = hashlib.sha256()
+    with wire(server) as client:
+        client.request(f"GET {path}")
+        response = client.response("GET")
+        while data := response.read(MIB):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("as_form", [False, True], ids=["raw", "form"])
+def test_peak_is_that_of_a_small_file(start: Start, as_form: bool) -> None:
+    server = start(command=SERVE)
+    peaks = []
+    for count_mib in (SMALL_MIB, LARGE_MIB):
+        path, digest = sent(server, count_mib, as_form=as_form)
+        assert received(server, path) == digest
+        peaks.append(server.memory("VmHWM"))
+    assert peaks[1] - peaks[0] < MOST_GROWTH, [f"{peak / MIB:.0f} MiB" for peak in peaks]

@@ -1,0 +1,238 @@
+"""What stock Quart gets wrong (STACK_FACTS.md, Quart 1 to 7), made right by one call.
+
+Each runs on stock Hypercorn, whose early-answer deadlock (Hypercorn 1 and 2) comes with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.clients import MIB, content, form, form_type, session, wire
+from tests.server_process import ServerProcess
+from tests.waiting import comes_to_nothing, eventually, settled_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "hypercorn", "tests.streaming.plain_app:app", "--workers", "0",
+           "--keep-alive", "1", "--bind", "127.0.0.1:0")  # fmt: skip
+
+BYTES = content(24 * MIB)
+LENGTH = f"Content-Length: {len(BYTES)}"
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+def started(directory: Path, **variables: str) -> ServerProcess:
+    return ServerProcess(directory, command=COMMAND, variables=variables).ready()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    server = started(tmp_path_factory.mktemp("plain"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(running: ServerProcess) -> Iterator[ServerProcess]:
+    yield running
+    running.assert_settled()
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The same application without the call: what the tests would see of stock Quart."""
+    server = started(tmp_path_factory.mktemp("stock"), STOCK="1")
+    yield server
+    server.kill()
+
+
+def seen(server: ServerProcess) -> list[str]:
+    with session(server) as client:
+        found: list[str] = client.get("/seen").json()
+    return found
+
+
+class TestBackpressure:
+    """Fact 1."""
+
+    def taken_while_paused(self, server: ServerProcess) -> tuple[int, str]:
+        """How much a handler that reads nothing lets in, and the digest it reads in the end."""
+        with wire(server) as client:
+            client.socket.setblocking(False)
+            client.socket.send(f"POST /paused/3.0 HTTP/1.1\r\nHost: x\r\n{LENGTH}\r\n\r\n".encode())
+            sent = 0
+
+            def send_more() -> int:
+                nonlocal sent
+                try:
+                    sent += client.socket.send(BYTES[sent : sent + MIB])
+                except BlockingIOError:
+                    pass
+                return sent
+
+            taken = settled_value(send_more)
+            client.socket.settimeout(60)
+            client.send(BYTES[sent:])
+            return taken, client.response().read().decode()
+
+    def test_client_waits_for_the_handler(self, server: ServerProcess) -> None:
+        before = server.memory("VmHWM")
+        taken, digest = self.taken_while_paused(server)
+        assert taken < 12 * MIB  # most of it in the kernel's buffers
+        assert digest == hashlib.sha256(BYTES).hexdigest()
+        assert server.memory("VmHWM") - before < 80 * MIB  # the handler joins it in the end
+
+    def test_stock_does_not(self, stock: ServerProcess) -> None:
+        taken, _ = self.taken_while_paused(stock)
+        assert taken == len(BYTES)
+
+
+class TestLimit:
+    """Fact 2."""
+
+    @pytest.mark.parametrize(("size", "status"), [(4 * MIB, 200), (4 * MIB + 1, 413)])
+    def test_what_streams_is_counted(self, server: ServerProcess, size: int, status: int) -> None:
+        with wire(server) as client:
+            client.request("POST /limited", CHUNKED)
+            client.chunk(BYTES[:size])
+            client.chunk(b"")
+            response = client.response()
+            answer = json.loads(response.read())
+        assert response.status == status
+        assert answer == {"size": size} or answer["code"] == "too_large"
+
+    def test_declared_length(self, server: ServerProcess) -> None:
+        with wire(server) as client:
+            client.request("POST /limited", LENGTH)
+            assert client.problem() == (413, "too_large")
+
+
+class TestResponseTimeout:
+    """Fact 3."""
+
+    def test_long_response_is_whole(self, server: ServerProcess) -> None:
+        with session(server) as client:
+            assert client.get("/slow/12").text.splitlines() == [str(n) for n in range(12)]
+
+    def test_stock_cuts_it(self, stock: ServerProcess) -> None:
+        with session(stock) as client, pytest.raises(Exception, match="peer closed connection"):
+            client.get("/slow/12")
+
+
+class TestForms:
+    """Fact 4."""
+
+    PARTS = (('name="a"; filename="x.txt"', b"file"), ('name="b"', b"field"))
+
+    def post(self, server: ServerProcess, path: str, body: bytes) -> Any:
+        with session(server) as client:
+            return client.post(path, content=body, headers={"Content-Type": form_type})
+
+    def test_small_ones_work_as_ever(self, server: ServerProcess) -> None:
+        answer = self.post(server, "/form", form(*self.PARTS)).json()
+        assert answer == {"fields": {"b": "field"}, "files": {"a": "file"}}
+
+    def test_urlencoded(self, server: ServerProcess) -> None:
+        with session(server) as client:
+            answer = client.post("/form", data={"a": "1", "b": "ü"}).json()
+        assert answer == {"fields": {"a": "1", "b": "ü"}, "files": {}}
+
+    def test_parts(self, server: ServerProcess) -> None:
+        parts = (*self.PARTS, ('name="c"; filename="big"', BYTES))
+        answer = self.post(server, "/parts", form(*parts)).json()
+        assert answer == [["a", "x.txt", 4], ["b", None, 5], ["c", "big", len(BYTES)]]
+
+    def test_cut_inside_a_file(self, server: ServerProcess) -> None:
+        response = self.post(server, "/parts", form(*self.PARTS)[:-60])
+        assert (response.status_code, response.json()["code"]) == (400, "bad_form")
+
+
+def test_json_may_be_asked_for_after_the_data(server: ServerProcess) -> None:
+    with session(server) as client:
+        for value in ({"a": [1, None, "ü"]}, [0] * 100_000):
+            assert client.post("/json", json=value).json() == value
+        assert client.post("/json", content=b"{").status_code in {400, 415}
+
+
+class TestEarlyAnswers:
+    """Hypercorn 1 and 2, which fact 1's cure would set off."""
+
+    @pytest.mark.parametrize("path", ["/early", "/nowhere", "/abort", "/seen"])
+    @pytest.mark.parametrize("framing", [LENGTH, CHUNKED])
+    def test_client_that_sends_all_reads_the_answer(
+        self, server: ServerProcess, path: str, framing: str
+    ) -> None:
+        status = {"/early": 200, "/nowhere": 404, "/abort": 401, "/seen": 405}[path]
+        with wire(server) as client:
+            for _ in range(3):  # and keeps its connection
+                client.request(f"POST {path}", framing)
+                if framing == CHUNKED:
+                    client.chunk(BYTES)
+                    client.chunk(b"")
+                else:
+                    client.send(BYTES)
+                response = client.response()
+                assert response.status == status
+                response.read()
+
+    def test_client_that_reads_first(self, server: ServerProcess) -> None:
+        with wire(server) as client:
+            client.request("POST /early", LENGTH)
+            assert client.response().read() == b"early"
+
+    def test_client_that_goes(self, server: ServerProcess) -> None:
+        for size in (0, 1, MIB, 8 * MIB):
+            with wire(server) as client:
+                client.request("POST /early", LENGTH, body=BYTES[:size])
+                assert client.response().status == 200
+                client.reset()
+
+
+class TestDisconnect:
+    """Facts 7 and 4: the handler learns of it, and everything is closed."""
+
+    @pytest.mark.parametrize("size", [0, 1, MIB])
+    @pytest.mark.parametrize("way", ["reset", "close"])
+    def test_handler_sees_a_cut_body(self, server: ServerProcess, size: int, way: str) -> None:
+        before = len(seen(server))
+        with wire(server) as client:
+            client.request("POST /cut", LENGTH, body=BYTES[:size])
+            getattr(client, way)()
+        said = ["client_disconnected", "cut handler ended"]
+        if size or way == "close":  # else the reset may overtake the request
+            eventually(lambda: seen(server)[before:] == said, seconds=15)
+
+    @pytest.mark.parametrize("reads", [0, 3 * MIB])
+    def test_generator_and_resources_are_closed(self, server: ServerProcess, reads: int) -> None:
+        before = len(seen(server))
+        with wire(server) as client:
+            client.request("GET /endless")
+            client.response("GET").read(reads)
+            client.reset()
+        eventually(lambda: seen(server)[before:] == ["generator closed", "resource closed"])
+
+    def test_both_ways_at_once(self, server: ServerProcess) -> None:
+        with wire(server) as client:
+            client.request("POST /echo", CHUNKED)
+            client.chunk(BYTES[:MIB])
+            response = client.response()
+            assert response.read(MIB) == BYTES[:MIB]
+            client.chunk(BYTES[MIB : 2 * MIB])
+            assert response.read(MIB) == BYTES[MIB : 2 * MIB]
+            client.chunk(b"")
+            assert response.read() == b""
+
+    def test_both_ways_at_once_and_gone(self, server: ServerProcess) -> None:
+        with wire(server) as client:
+            client.request("POST /echo", CHUNKED)
+            client.chunk(BYTES[:MIB])
+            client.response().read(MIB)
+            client.reset()
+        comes_to_nothing(server.leftovers)
