@@ -55,7 +55,8 @@ def serve_command(**flags: Any) -> None:
     settings = _loaded(flags).settings
     configure_logs(settings.log_level, settings.log_format)
     try:
-        asyncio.run(Launcher(settings, WORKER_COMMAND, os.environ | as_variables(flags)).run())
+        launcher = Launcher(settings, WORKER_COMMAND, os.environ | as_variables(flags))
+        sys.exit(asyncio.run(launcher.run()))
     except CannotStart as error:
         sys.exit(f"quart-app: {error}" if str(error) else 1)
 

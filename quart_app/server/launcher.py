@@ -79,8 +79,11 @@ class Launcher:
         self._restarting = asyncio.Lock()
         self._lifeline, self._lifeline_end = os.pipe()
 
-    async def run(self) -> None:
+    async def run(self) -> int:
         """Launch, and return when all workers have ended.
+
+        Returns:
+            Exit code: 0, or 1 when a worker had to be killed or failed at its end.
 
         Raises:
             CannotStart: An address cannot be had, or a worker did not start.
@@ -99,7 +102,8 @@ class Launcher:
         finally:
             _notify("STOPPING=1")
             self._listeners.close()
-            await self._end_all()
+            clean = await self._end_all()
+        return 0 if clean else 1
 
     def _begin_stop(self) -> None:
         if self._stop.is_set():  # asked twice: now
@@ -162,17 +166,19 @@ class Launcher:
                     break
                 worker.retire()
 
-    async def _end_all(self) -> None:
-        for worker in self._workers:
+    async def _end_all(self) -> bool:
+        """End the workers; tells whether all ended well."""
+        workers = list(self._workers)
+        for worker in workers:
             worker.retire()
-        ends = [asyncio.ensure_future(worker.process.wait()) for worker in self._workers]
+        ends = [asyncio.ensure_future(worker.process.wait()) for worker in workers]
         if ends:
             await asyncio.wait(ends, timeout=self._settings.drain + STOP_MARGIN)
-        for worker in list(self._workers):
+        for worker in workers:
             if worker.process.returncode is None:
                 LOG.error("worker killed", extra={"pid": worker.process.pid})
                 worker.process.kill()
-                await worker.process.wait()
+        return not any([await worker.process.wait() for worker in workers])
 
 
 def _notify(state: str) -> None:

@@ -59,7 +59,7 @@ def listen(settings: Settings) -> Listeners:
         by_worker = _at_port(settings.host, settings.port, settings.workers)
     except OSError as error:
         where = settings.unix_socket or f"{settings.host} port {settings.port}"
-        raise CannotStart(f"cannot listen on {where}: {error.strerror}") from error
+        raise CannotStart(f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from error
     return Listeners(_named(scheme, by_worker[0][0]), by_worker)
 
 

@@ -217,6 +217,9 @@ class StreamingConnection(ASGIHTTPConnection):
                 piece = data if len(data) <= SEND_SIZE else data[start : start + SEND_SIZE]
                 await timer.during(send(_body_event(piece, more=True)))
                 self.sent += len(piece)
+                # Once the client is gone a server may take anything at once, and then a generator
+                # that never waits would never let go of the loop.
+                await asyncio.sleep(0)
 
     def _has_content(self, response: ResponseTypes) -> bool:
         return self.scope["method"] != "HEAD" and response.status_code not in {204, 304}

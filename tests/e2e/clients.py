@@ -136,7 +136,11 @@ class Wire:
         if receive_buffer is not None:  # has to be known before the connection is made
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(CLIENT_SECONDS)
-        self.socket.connect((server.host, server.port))
+        try:
+            self.socket.connect((server.host, server.port))
+        except OSError:
+            self.socket.close()
+            raise
         self._reader = _Reader(self.socket.makefile("rb", buffering=0))
 
     def send(self, data: bytes) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 app = Quart(__name__)
 # A minute in stock Quart, which cuts longer responses.
 app.config["RESPONSE_TIMEOUT"] = app.config["BODY_TIMEOUT"] = 1
+app.config["MAX_CONTENT_LENGTH"] = 24 * 1024 * 1024
 if "STOCK" not in os.environ:
     stream_bodies(app)
 app.config["DISCARD_TIMEOUT"] = 2
@@ -59,19 +60,15 @@ async def aborting() -> str:
     abort(401)
 
 
-@app.post("/limited")
-async def limited() -> dict[str, int]:
-    app.config["MAX_CONTENT_LENGTH"] = None
-    body().limit_to(4 * MIB)
-    size = 0
-    async for chunk in body():
-        size += len(chunk)
-    return {"size": size}
+@app.post("/size")
+async def size() -> dict[str, int]:
+    return {"size": sum([len(chunk) async for chunk in body()])}
 
 
 @app.post("/cut")
 async def cut() -> str:
     """Tells what the body raised."""
+    SEEN.append("began")
     try:
         async for _ in body():
             pass
@@ -79,7 +76,7 @@ async def cut() -> str:
         SEEN.append(error.code)
         raise
     finally:
-        SEEN.append("cut handler ended")
+        SEEN.append("ended")
     return "whole"
 
 
@@ -137,9 +134,10 @@ async def parts() -> list[list[Any]]:
 @app.post("/echo")
 async def echo() -> Response:
     """Sends the body back while it arrives."""
+    arriving = body()
 
     async def chunks() -> AsyncGenerator[bytes]:
-        async for chunk in body():
+        async for chunk in arriving:
             yield chunk
 
     return Response(chunks())
