@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from quart_app.errors import NoSpace, NotFound, StorageError, StorageUnavailable
-from quart_app.streaming import in_thread, read_range, write_pieces
+from quart_app.models import KIB
+from quart_app.streaming import chained, in_thread, read_range, write_all, write_pieces
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["LocalDriver"]
 
 PART_SUFFIX = ".part"
+
+#: Bytes up to which a visit to a thread costs more than what is done there.
+SMALL_SIZE = 64 * KIB
 
 #: Leading characters of a key that name its directory: 1,024 directories.
 SHARD_LENGTH = 2
@@ -74,12 +78,13 @@ class LocalDriver:
         writing = _Writing(self._path(key))
         try:
             with _translated():
-                await in_thread(writing.create)
-                await write_pieces(writing.descriptor, pieces)
-                await in_thread(writing.publish)
+                await _write(writing, pieces)
             yield writing
         finally:
-            await in_thread(writing.close)
+            if writing.kept:
+                writing.close()  # synced long ago: this only lets go of the lock
+            else:
+                await in_thread(writing.discard)
 
     @asynccontextmanager
     async def open(self, key: str) -> AsyncIterator[_Reader]:
@@ -126,6 +131,21 @@ class LocalDriver:
         return status.f_bavail * status.f_frsize
 
 
+async def _write(writing: _Writing, pieces: AsyncIterator[Piece]) -> None:
+    """Write a blob; a small one in one visit to a thread, as four cost more than its bytes."""
+    begun: list[Piece] = [await anext(pieces, [])]
+    if sum(map(len, begun[0])) < SMALL_SIZE:
+        following = await anext(pieces, None)  # and with it the checks at the end
+        if following is None:
+            await in_thread(writing.store, begun[0])
+            return
+        begun.append(following)
+    await in_thread(writing.create)
+    async with aclosing(chained(begun, pieces)) as whole:
+        await write_pieces(writing.descriptor, whole)
+    await in_thread(writing.publish)
+
+
 async def _removed(path: Path, known: Known) -> bool:
     """Remove a leftover, unless its writer is alive or has just made it somebody's."""
     claim = _Claim(path)
@@ -159,7 +179,12 @@ class _Writing(_Descriptor):
         super().__init__(path)
         self._part = path.with_name(path.name + PART_SUFFIX)
         self._named = self._part
-        self._kept = False
+        self.kept = False
+
+    def store(self, piece: Piece) -> None:
+        self.create()
+        write_all(self.descriptor, piece)
+        self.publish()
 
     def create(self) -> None:
         while True:
@@ -168,7 +193,7 @@ class _Writing(_Descriptor):
             if os.fstat(self.descriptor).st_nlink:
                 return
             # A sweep took it for a leftover between the two calls.
-            super().close()
+            self.close()
 
     def _open(self) -> int:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
@@ -186,26 +211,31 @@ class _Writing(_Descriptor):
         _sync(self._path.parent)
 
     def keep(self) -> None:
-        self._kept = True
+        self.kept = True
 
-    def close(self) -> None:
-        if self.descriptor >= 0 and not self._kept:
+    def discard(self) -> None:
+        if self.descriptor >= 0:
             with suppress(OSError):  # a sweep finishes what fails here
                 self._named.unlink()
-        super().close()
+        self.close()
 
 
 class _Reader(_Descriptor):
-    """An open blob."""
+    """An open blob; a small one is read while it is opened, which spares a visit to a thread."""
 
     size = 0
+    _content: bytes | None = None
 
     def open(self) -> None:
         self.descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         self.size = os.fstat(self.descriptor).st_size
+        if self.size < SMALL_SIZE:
+            self._content = os.pread(self.descriptor, self.size, 0)
 
     def chunks(self, wanted: ByteRange) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return read_range(self.descriptor, wanted)
+        if self._content is None:
+            return read_range(self.descriptor, wanted)
+        return aclosing(chained([self._content[wanted.start : wanted.stop]]))
 
 
 class _Claim(_Descriptor):

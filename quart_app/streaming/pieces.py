@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from quart_app.models import KIB, MIB
 
@@ -16,6 +16,8 @@ WRITE_SIZE = 1 * MIB
 
 #: What a chunk costs beside its bytes; else 2-byte chunks would hold 20 times what is counted.
 CHUNK_OVERHEAD = KIB // 16
+
+T = TypeVar("T")
 
 #: Consecutive chunks, never copied together: `writev` takes them as they are.
 Piece: TypeAlias = "Sequence[bytes]"
@@ -45,9 +47,10 @@ async def gathered(chunks: AsyncIterable[bytes], size: int = WRITE_SIZE) -> Asyn
         yield piece
 
 
-async def chained(head: list[bytes], rest: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
-    """Put chunks that were read ahead back before the rest; `head` is emptied as they go."""
+async def chained(head: list[T], rest: AsyncIterable[T] | None = None) -> AsyncGenerator[T]:
+    """Put what was read ahead back before the rest; `head` is emptied as it goes."""
     while head:
         yield head.pop(0)
-    async for chunk in rest:
-        yield chunk
+    if rest is not None:
+        async for item in rest:
+            yield item

@@ -58,8 +58,11 @@ async def finished(job: asyncio.Future[T]) -> T:
     Raises:
         asyncio.CancelledError: After the job has ended, when the caller was cancelled.
     """
-    await settled(job)
-    return job.result()
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        await settled(job)
+        raise
 
 
 async def settled(*jobs: asyncio.Future[Any] | None) -> None:
