@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> Quart:
             except (OSError, QuartAppError) as error:
                 raise CannotStart(f"cannot use {settings.data}: {_reason(error)}") from error
             limits = FormLimits(max_parts=settings.max_form_parts)
-            set_services(app, Services(files, limits))
+            set_services(app, Services(files, limits, settings.accel_redirect))
             sweeper = asyncio.create_task(_sweep_for_ever(files, settings.sweep_interval))
             yield
             sweeper.cancel()

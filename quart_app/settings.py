@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         ByteSize(1024 * GIB), gt=0, description="largest file in bytes, 10GiB forms too"
     )
     max_form_parts: int = Field(1000, gt=0, description="most parts of one form")
+    accel_redirect: str | None = Field(
+        None,
+        pattern=r"^/([A-Za-z0-9_-]+/)+$",
+        description="internal nginx location that sends downloads, as /protected/",
+    )
     stall_timeout: float = Field(
         60.0, gt=0, description="seconds without a byte after which a transfer is given up"
     )

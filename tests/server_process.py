@@ -119,7 +119,7 @@ class ServerProcess:
     @property
     def _watched(self) -> bool:
         command = Path(f"/proc/{self.pid}/cmdline").read_bytes()
-        return b"instrumented" in command or b"plain_app" in command
+        return any(name in command for name in (b"instrumented", b"plain_app", b"raw_server"))
 
     def state(self) -> dict[str, Any]:
         """What the event loop says of itself: tasks, and times it was blocked."""

@@ -87,6 +87,11 @@ class Http1(H11Protocol):
         """Whether the client is, for all that is known, in the middle of something it sends."""
         return self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
 
+    async def handle(self, event: Any) -> None:
+        """Take what the connection says; one that is closed waits for no further request."""
+        self._ended = self._ended or isinstance(event, Closed)
+        await super().handle(event)
+
     async def _create_stream(self, request: h11.Request) -> None:
         if (refusal := self._refusal(request)) is not None:
             await self._send_error_response(refusal)

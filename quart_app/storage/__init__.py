@@ -1,6 +1,6 @@
 """Bytes at rest: the driver contract, the drivers, and the store above them."""
 
-from quart_app.storage.contract import Blob, Driver, Known, Reader, SpaceReporting
+from quart_app.storage.contract import Blob, Driver, Known, PathReporting, Reader, SpaceReporting
 from quart_app.storage.local import LocalDriver
 from quart_app.storage.memory import MemoryDriver
 from quart_app.storage.store import Store, Stored, new_key
@@ -11,6 +11,7 @@ __all__ = [
     "Known",
     "LocalDriver",
     "MemoryDriver",
+    "PathReporting",
     "Reader",
     "SpaceReporting",
     "Store",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from quart_app.models import ByteRange
     from quart_app.streaming import Piece
 
-__all__ = ["Blob", "Driver", "Known", "Reader", "SpaceReporting"]
+__all__ = ["Blob", "Driver", "Known", "PathReporting", "Reader", "SpaceReporting"]
 
 #: Tells which of some keys the catalog has an entry for.
 Known: TypeAlias = "Callable[[Sequence[str]], Awaitable[set[str]]]"
@@ -94,4 +94,17 @@ class SpaceReporting(Protocol):
 
     async def free_space(self) -> int:
         """Give the bytes that may still be written."""
+        ...
+
+
+@runtime_checkable
+class PathReporting(Protocol):
+    """A driver whose blobs are files that another program may read."""
+
+    def relative_path(self, key: str) -> str:
+        """Give the path of a blob below the driver's directory; does no I/O.
+
+        Whether the blob is there, only opening it tells. The file never changes: a blob that is
+        deleted takes its path with it, and no other ever gets it.
+        """
         ...

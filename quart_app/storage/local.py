@@ -69,8 +69,12 @@ class LocalDriver:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    def relative_path(self, key: str) -> str:
+        """Give the path of a blob below `root`; see `PathReporting.relative_path`."""
+        return f"{key[:SHARD_LENGTH]}/{key}"
+
     def _path(self, key: str) -> Path:
-        return self._root / key[:SHARD_LENGTH] / key
+        return self._root / self.relative_path(key)
 
     @asynccontextmanager
     async def put(self, key: str, pieces: AsyncIterator[Piece]) -> AsyncIterator[_Writing]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from quart_app.errors import NoSpace, NotFound, TooLarge
 from quart_app.models import MIB
-from quart_app.storage.contract import SpaceReporting
+from quart_app.storage.contract import PathReporting, SpaceReporting
 from quart_app.streaming import Digests, gathered
 
 if TYPE_CHECKING:
@@ -119,6 +119,16 @@ class Store:
         if not KEY.fullmatch(key):
             raise NotFound
         return self._driver.open(key)
+
+    def path(self, key: str) -> str | None:
+        """Give the path of a blob below the driver's directory, or None where blobs are no files.
+
+        Raises:
+            NotFound: This cannot be a key.
+        """
+        if not KEY.fullmatch(key):
+            raise NotFound
+        return self._driver.relative_path(key) if isinstance(self._driver, PathReporting) else None
 
     async def delete(self, key: str) -> None:
         """Remove a blob; it is no error if there is none."""

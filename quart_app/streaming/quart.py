@@ -14,7 +14,7 @@ from quart.wrappers import Request
 from quart.wrappers.response import IterableBody
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected, ClientStalled
+from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected
 from quart_app.models import MIB
 from quart_app.streaming.abilities import SERVER_EXTENSION, ServerAbilities
 from quart_app.streaming.body import RequestBody
@@ -135,9 +135,9 @@ class StreamingConnection(ASGIHTTPConnection):
                 self._let_go(receiver)
                 await self.request.resources.aclose()
                 self._log(time.perf_counter() - started)
-        # A reader that stopped is its own trouble; the server ends the connection of an answer
-        # that was not completed.
-        if not handler.cancelled() and not isinstance(handler.exception(), ClientStalled):
+        # What a client does to its own body or answer is no news; the server ends the connection
+        # of an answer that was not completed.
+        if not handler.cancelled() and not isinstance(handler.exception(), BodyError):
             handler.result()
 
     async def _until_over(

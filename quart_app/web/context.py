@@ -24,11 +24,13 @@ class Services:
     Attributes:
         files: Stored files.
         form_limits: Bounds on forms.
+        accel_redirect: Internal location of nginx that holds the stored files, or None.
         draining: Whether the service is stopping.
     """
 
     files: Files
     form_limits: FormLimits
+    accel_redirect: str | None = None
     draining: bool = False
 
 

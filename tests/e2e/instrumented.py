@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,13 @@ from quart_app import cli, worker
 from tests.e2e import faults
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from quart import Quart
 
     from quart_app.settings import Settings
 
-__all__ = ["Watchdog", "watch"]
+__all__ = ["Watchdog", "watch", "watched_loop"]
 
 #: The longest that one callback may hold the loop.
 MOST_SECONDS = 0.25
@@ -86,12 +87,19 @@ def watch(app: Quart) -> None:
 
     @app.while_serving
     async def watching() -> AsyncGenerator[None]:
-        loop = asyncio.get_running_loop()
-        watchdog = Watchdog(loop)
-        loop.add_signal_handler(signal.SIGUSR1, _report, watchdog)
-        watchdog.start()
-        yield
-        loop.remove_signal_handler(signal.SIGUSR1)
+        with watched_loop():
+            yield
+
+
+@contextmanager
+def watched_loop() -> Iterator[None]:
+    """Does so for the running loop."""
+    loop = asyncio.get_running_loop()
+    watchdog = Watchdog(loop)
+    loop.add_signal_handler(signal.SIGUSR1, _report, watchdog)
+    watchdog.start()
+    yield
+    loop.remove_signal_handler(signal.SIGUSR1)
 
 
 def _report(watchdog: Watchdog) -> None:

@@ -1,0 +1,161 @@
+"""A bare ASGI application: what a server does shows without a framework between.
+
+`RUNNING` holds what has not returned; `SEEN` what applications saw, for tests to ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from tests.e2e.instrumented import watched_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Receive = Callable[[], Awaitable[Any]]
+    Send = Callable[[Any], Awaitable[None]]
+
+__all__ = ["ASKED_FOR", "app"]
+
+KIB = 1024
+
+#: What the application says when it fails because a test asked it to.
+ASKED_FOR = "failing as the test asked"
+
+RUNNING: list[str] = []
+SEEN: list[str] = []
+
+
+async def app(scope: Any, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await _live(receive, send)
+        return
+    query = dict(parse_qsl(scope["query_string"].decode()))
+    RUNNING.append(scope["path"])
+    try:
+        await HANDLERS[scope["path"]](scope, query, receive, send)
+    finally:
+        RUNNING.remove(scope["path"])
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    await receive()
+    with watched_loop():
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _answer_json(send: Send, found: object, status: int = 200) -> None:
+    await _answer(send, status, json.dumps(found).encode())
+
+
+async def _state(_: Any, __: Any, ___: Receive, send: Send) -> None:
+    await _answer_json(send, {"running": [path for path in RUNNING if path != "/state"],
+                              "seen": SEEN, "pid": os.getpid()})  # fmt: skip
+
+
+async def _refuse(_: Any, query: dict[str, str], __: Receive, send: Send) -> None:
+    """Answers without a look at the body, perhaps after `after` seconds."""
+    await asyncio.sleep(float(query.get("after", 0)))
+    await _answer(send, 413, bytes(int(query.get("size", 0))))
+
+
+async def _read(_: Any, query: dict[str, str], receive: Receive, send: Send) -> None:
+    """Reads all, perhaps after `after` seconds, and tells what it was."""
+    await asyncio.sleep(float(query.get("after", 0)))
+    digest, size, message = hashlib.sha256(), 0, {"more_body": True}
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            SEEN.append(f"disconnect, half closed: {message.get('half_closed', False)}")
+            return
+        digest.update(message["body"])
+        size += len(message["body"])
+    trailers = [[n.decode(), v.decode()] for n, v in message.get("trailers", [])]
+    await _answer_json(
+        send, {"size": size, "sha256": digest.hexdigest(), "trailers": trailers}, 201
+    )
+
+
+async def _hold(_: Any, __: Any, receive: Receive, send: Send) -> None:
+    """Reads nothing and answers nothing for as long as a test may take."""
+    try:
+        await asyncio.sleep(600)
+    finally:
+        SEEN.append("released")
+
+
+async def _drip(_: Any, query: dict[str, str], __: Receive, send: Send) -> None:
+    """Sends `count` lines, one each `pause` seconds."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for number in range(int(query["count"])):
+        line = b"%d\n" % number
+        await send({"type": "http.response.body", "body": line, "more_body": True})
+        await asyncio.sleep(float(query.get("pause", 0.1)))
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _bytes(_: Any, query: dict[str, str], __: Receive, send: Send) -> None:
+    """Sends `size` bytes."""
+    left = int(query["size"])
+    length = (b"content-length", b"%d" % left)
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    while left:
+        piece = bytes(min(left, 64 * KIB))
+        left -= len(piece)
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _fail(_: Any, query: dict[str, str], __: Receive, send: Send) -> None:
+    """Fails before its answer, or within it."""
+    if "start" in query:
+        headers = [(b"content-length", b"1000")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+    SEEN.append("failed")
+    raise RuntimeError(ASKED_FOR)
+
+
+async def _interim(scope: Any, query: dict[str, str], receive: Receive, send: Send) -> None:
+    """Sends an interim answer by the best means that the server has, then reads and answers."""
+    status, headers = int(query["status"]), [(b"x-number", b"1")]
+    abilities = scope["extensions"].get("quart_app.server")
+    if query.get("hint"):
+        await send({"type": "http.response.early_hint", "links": [b"</a>; rel=preload"]})
+    elif abilities is not None:
+        assert abilities.interim
+        message = {"type": "http.response.interim", "status": status, "headers": headers}
+        await send(message)
+    else:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+    await _read(scope, {}, receive, send)
+
+
+async def _exit(_: Any, query: dict[str, str], __: Receive, ___: Send) -> None:
+    os._exit(int(query["code"]))
+
+
+HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[None]]] = {
+    "/bytes": _bytes,
+    "/drip": _drip,
+    "/exit": _exit,
+    "/fail": _fail,
+    "/hold": _hold,
+    "/interim": _interim,
+    "/read": _read,
+    "/refuse": _refuse,
+    "/state": _state,
+}
