@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, cast
 import quart
 
 if TYPE_CHECKING:
+    from werkzeug.datastructures import Headers
+
     from quart_app.protocol.multipart import FormLimits
     from quart_app.services import Files
     from quart_app.streaming import StreamingRequest
 
-__all__ = ["Services", "get_services", "services", "set_services", "streaming_request"]
+__all__ = [
+    "JoinedFields",
+    "Services",
+    "get_services",
+    "services",
+    "set_services",
+    "streaming_request",
+]
 
 EXTENSION = "quart_app"
 
@@ -32,6 +41,17 @@ class Services:
     form_limits: FormLimits
     accel_redirect: str | None = None
     draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedFields:
+    """Header fields, those sent on several lines joined as one (RFC 9110, 5.3)."""
+
+    headers: Headers
+
+    def get(self, name: str) -> str | None:
+        """Give the value of a field, or None."""
+        return ", ".join(self.headers.getlist(name)) or None
 
 
 def set_services(app: quart.Quart, value: Services) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from quart_app.protocol.conditions import (
 from quart_app.protocol.digests import repr_digest
 from quart_app.protocol.names import content_disposition, inline_safe
 from quart_app.protocol.ranges import content_range, parse_ranges
-from quart_app.web.context import services, streaming_request
+from quart_app.web.context import JoinedFields, services, streaming_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -33,6 +34,12 @@ __all__ = ["downloads"]
 
 downloads = Blueprint("downloads", __name__)
 
+#: Conditions that nginx would weigh again, by validators of its own.
+CONDITIONS = ("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since")
+
+#: A `Range` that nginx reads as we do: of lists and other odd ones it makes something else.
+PLAIN_RANGE = re.compile(r"bytes=(?:[0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
+
 
 @downloads.get("/files/<file_id>")
 @downloads.get("/files/<file_id>/<name>")
@@ -42,13 +49,13 @@ async def download(file_id: str, name: str = "") -> Response:  # noqa: ARG001  #
     file = await services().files.get(file_id)
     validators = Validators(f'"{file.sha256}"', file.created_at)
     headers = _headers(file, validators, request.args.get("inline") == "1")
-    if evaluate(request.method, request.headers, validators) is Outcome.NOT_MODIFIED:
+    if evaluate(request.method, JoinedFields(request.headers), validators) is Outcome.NOT_MODIFIED:
         return _not_modified(headers)
     if request.method == "HEAD":  # for which no range is defined (RFC 9110, 14.2)
         return _answer(None, 200, headers, file.media_type, file.size)
     ranges = _ranges(request, file, validators)
     if (location := _location(request, file, ranges)) is not None:
-        return _answer(None, 200, {**headers, "X-Accel-Redirect": location}, file.media_type, 0)
+        return _handed_over(location, headers, file.media_type)
     reader = await request.resources.enter_async_context(services().files.open(file))
     return _streamed(reader, file, ranges, headers)
 
@@ -74,14 +81,14 @@ def _ranges(
     return parse_ranges(request.headers.get("Range"), file.size)
 
 
-def _location(
-    request: StreamingRequest, file: File, ranges: list[ByteRange] | None
-) -> str | None:
-    """Give the place where nginx finds the bytes, if it would send the same ones as we do."""
+def _location(request: StreamingRequest, file: File, ranges: list[ByteRange] | None) -> str | None:
+    """Give the place where nginx finds the bytes, or None where it might send others than we do."""
     prefix, path = services().accel_redirect, services().files.path(file)
-    if prefix is None or path is None or not range_read_alike(request.headers, ranges):
+    wanted = request.headers.get("Range")
+    plain = wanted is None or (ranges is not None and PLAIN_RANGE.fullmatch(wanted))
+    if prefix is None or path is None or not plain:
         return None
-    return None if any(name in request.headers for name in WEIGHED_BY_NGINX) else prefix + path
+    return None if any(name in request.headers for name in CONDITIONS) else prefix + path
 
 
 def _streamed(
@@ -97,6 +104,12 @@ def _streamed(
     frame = byteranges_parts(ranges, file.size, file.media_type, boundary)
     media_type = f"multipart/byteranges; boundary={boundary}"
     return _answer(_framed(reader, frame), 206, headers, media_type, frame.content_length)
+
+
+def _handed_over(location: str, headers: dict[str, str], media_type: str) -> Response:
+    del headers["Accept-Ranges"]  # nginx adds its own beside it
+    headers["X-Accel-Redirect"] = location
+    return _answer(None, 200, headers, media_type, 0)
 
 
 def _not_modified(headers: dict[str, str]) -> Response:

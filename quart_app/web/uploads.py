@@ -14,7 +14,7 @@ from quart_app.protocol.digests import declared_digests
 from quart_app.protocol.names import display_name, media_type, parse_disposition_name
 from quart_app.services import Upload
 from quart_app.streaming import chained, form_parts, verified
-from quart_app.web.context import services, streaming_request
+from quart_app.web.context import JoinedFields, services, streaming_request
 from quart_app.web.representation import file_json
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def _store_raw(request: StreamingRequest, name: str | None) -> Response:
             chunks=request.body,
             name=shown,
             media_type=media_type(request.headers.get("Content-Type"), shown),
-            digests=declared_digests(request.headers),
+            digests=declared_digests(JoinedFields(request.headers)),
             lifetime=_lifetime(request),
         )
     )
@@ -89,7 +89,7 @@ async def _store_form(request: StreamingRequest) -> Response:
 async def _form_uploads(
     request: StreamingRequest, fields: dict[str, list[str]]
 ) -> AsyncGenerator[Upload]:
-    digests, lifetime = declared_digests(request.headers), _lifetime(request)
+    digests, lifetime = declared_digests(JoinedFields(request.headers)), _lifetime(request)
     body = verified(request.body, digests) if digests else request.body
     content_type = request.headers["Content-Type"]
     found = 0

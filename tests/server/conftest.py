@@ -12,6 +12,9 @@ from tests.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["LOOPS", "RAW", "RawServer"]
 
 LOOPS = ("uvloop", "asyncio")
 
@@ -19,23 +22,31 @@ RAW = (sys.executable, "-m", "tests.server.raw_server")
 
 
 class RawServer(ServerProcess):
-    """A server of the bare application, whose failures are asked for."""
+    """A server of the bare application, which fails when asked to."""
 
     def logs(self) -> list[dict[str, Any]]:
         return [line for line in super().logs() if ASKED_FOR not in line.get("exception", "")]
 
 
-@pytest.fixture(scope="session")
-def raw_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RawServer]]:
-    """One server of each kind, started as asked for."""
-    running: dict[str, RawServer] = {}
-    yield running
-    for name, server in running.items():
-        server.kill() if name == "stock" else server.stop()
+@pytest.fixture
+def stock(tmp_path: Path) -> Iterator[RawServer]:
+    """Stock Hypercorn, a new one for each test: it may leak and hang."""
+    server = RawServer(tmp_path, command=(*RAW, "stock", "uvloop"))
+    yield server.ready()
+    server.kill()
 
 
-def _give(servers: dict[str, RawServer], factory: pytest.TempPathFactory, *kind: str) -> RawServer:
-    if kind[0] not in servers or not servers[kind[0]].running:
-        servers[kind[0]] = RawServer(factory.mktemp("raw"), command=(*RAW, *kind))
-        servers[kind[0]].ready()
-    return servers[kind[0]]
+@pytest.fixture(scope="module", params=LOOPS)
+def running_layer(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RawServer]:
+    server = RawServer(tmp_path_factory.mktemp("ours"), command=(*RAW, "ours", request.param))
+    yield server.ready()
+    server.stop()
+
+
+@pytest.fixture
+def ours(running_layer: RawServer) -> Iterator[RawServer]:
+    """Hypercorn with this project's layer, on both loops; settled after every test."""
+    yield running_layer
+    running_layer.assert_settled()
