@@ -29,11 +29,18 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results"
 FULL = Plan()
 QUICK = {
+    "contenders": (
+        *("quart-app", "flask-sync", "flask-gthread", "starlette", "blocking-socket"),
+        *("layer", "uvicorn"),
+    ),
     "rounds": 2,
     "size": 64 * MIB,
     "small_count": 300,
     "memory_size": 128 * MIB,
     "memory_reference_size": 32 * MIB,
+    "slow_seconds": 3,
+    "wire_size": 4 * MIB,
+    "rejections": 500,
 }
 COUNT = click.IntRange(1)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -68,13 +75,17 @@ def quickly(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 @amount("connections", COUNT, "Connections at once for small files.")
 @amount("memory_size", Size(), "The very large file of the workload memory.")
 @amount("memory_reference_size", Size(), "The moderate file that it is compared with.")
+@amount("slow_clients", COUNT, "Clients that send slowly at once.")
+@amount("slow_seconds", COUNT, "How long each of them sends.")
+@amount("wire_size", Size(), "An upload over the long wire.")
+@amount("rejections", COUNT, "Uploads that are refused early.")
 @click.option(
     "--quick",
     is_flag=True,
     is_eager=True,
     expose_value=False,
     callback=quickly,
-    help="Smaller amounts where none are given: a look, in less than two minutes.",
+    help="Smaller amounts and fewer contenders where none are given: in less than two minutes.",
 )
 @click.option(
     "--data",
@@ -92,7 +103,7 @@ def main(
     """Measure this service against its peers, all doing the same work on this machine.
 
     Prints tables, and writes them beside a JSON file with every raw sample. The whole run takes
-    about half an hour, and 10 GiB on the disk of temporary files.
+    about an hour, and 10 GiB on the disk of temporary files.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     plan = Plan(**amounts)

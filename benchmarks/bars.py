@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
+from benchmarks.contenders import LAYER, SUBJECT
 from benchmarks.results import Series
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 FLASK = ("flask-sync", "flask-sync-2", "flask-gthread")
 SOCKET = ("blocking-socket", "blocking-socket-2")
 GROWTH_MIB = 4
+
+#: What "no slower" allows on a machine whose time is shared.
+NO_SLOWER = 0.95
+
+#: Zero-copy downloads are worth their trouble from here on.
+ZERO_COPY_GAIN = 1.3
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,10 @@ def against(workload: str, metric: str, *contenders: str) -> tuple[Series, tuple
 RAW = against("raw-upload", "rate", *FLASK)
 SOCKETS = against("raw-upload", "rate", *SOCKET)
 DOWN = against("download", "rate", *FLASK)
+PAIRS = {
+    name: (Series(name, "rate", f"{SUBJECT}-2"), (Series(name, "rate", "flask-sync-2"),))
+    for name in ("small-uploads", "small-downloads")
+}
 
 BARS = (
     Bar("raw upload ÷ best sync Flask, rate", *RAW, least=1.8),
@@ -91,8 +102,28 @@ BARS = (
     Bar("download ÷ best sync Flask, rate, next stage", *DOWN, least=1.0),
     Bar("download ÷ Starlette, rate", *against("download", "rate", "starlette"), least=2),
     Bar("download ÷ stock Quart, rate", *against("download", "rate", "stock-quart"), least=30),
+    Bar(
+        "one socket's sendfile ÷ download, rate (more, and zero-copy would pay)",
+        Series("download", "rate", "blocking-socket"),
+        (Series("download", "rate"),),
+        most=ZERO_COPY_GAIN,
+    ),
+    Bar(
+        "discard, our layer ÷ uvicorn, CPU",
+        Series("discard", "cpu", LAYER),
+        (Series("discard", "cpu", "uvicorn"),),
+        most=1.0,
+    ),
+    Bar("slow clients: served at once", Series("slow-clients", "served"), least=500),
+    Bar("slow clients: bystander's median ms", Series("slow-clients", "median"), most=100),
+    Bar("long wire: HTTP/2 ÷ HTTP/1.1, rate", Series("long-wire", "share"), least=NO_SLOWER),
+    Bar("rejections: descriptors more", Series("rejections", "descriptors"), most=0),
+    Bar("rejections: threads more", Series("rejections", "threads"), most=0),
+    Bar("rejections: grows MiB", Series("rejections", "growth"), most=GROWTH_MIB),
     Bar("memory: upload grows MiB", Series("memory", "upload_growth"), most=GROWTH_MIB),
     Bar("memory: download grows MiB", Series("memory", "download_growth"), most=GROWTH_MIB),
     Bar("small uploads ÷ best Flask, rate", *against("small-uploads", "rate", *FLASK), least=1),
     Bar("small downloads ÷ best Flask, rate", *against("small-downloads", "rate", *FLASK), least=1),
+    Bar("small uploads ÷ Flask, rate, two workers each", *PAIRS["small-uploads"], least=1),
+    Bar("small downloads ÷ Flask, rate, two workers each", *PAIRS["small-downloads"], least=1),
 )

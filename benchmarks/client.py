@@ -38,6 +38,18 @@ def upload(address: Address, payload: Payload) -> dict[str, Any]:
     return stored_file(body, payload.sha256)
 
 
+def discarded(address: Address, payload: Payload) -> None:
+    """Send a body that nobody keeps, to a server that says how much of it came."""
+    with closing(HTTPConnection(*address, timeout=STALL_SECONDS)) as connection:
+        connection.putrequest("POST", "/discard")
+        connection.putheader("Content-Length", str(payload.length))
+        connection.endheaders()
+        payload.send(connection.sock)
+        body = connection.getresponse().read()
+    if body != b"%d" % payload.length:
+        raise UnfitError(f"of {payload.length} bytes it says {body[:200]!r}")
+
+
 def stored_file(body: bytes, sha256: str) -> dict[str, Any]:
     """The file in an answer, whose digest, where it gives one, is right."""
     try:
@@ -49,9 +61,15 @@ def stored_file(body: bytes, sha256: str) -> dict[str, Any]:
     return file
 
 
-def download(address: Address, url: str, size: int, sha256: str | None = None) -> None:
+def download(
+    address: Address,
+    url: str,
+    size: int,
+    sha256: str | None = None,
+    patience: float = STALL_SECONDS,
+) -> None:
     """Fetch a file into one buffer; its length is always verified, its digest on request."""
-    with closing(HTTPConnection(*address, timeout=STALL_SECONDS)) as connection:
+    with closing(HTTPConnection(*address, timeout=patience)) as connection:
         connection.request("GET", url)
         response = connection.getresponse()
         if response.status != 200:

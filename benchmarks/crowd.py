@@ -35,22 +35,30 @@ class Answer(NamedTuple):
         return self.head[9:12]
 
 
-def exchange(address: Address, requests: Iterable[bytes], connections: int) -> list[Answer]:
+def exchange(
+    address: Address, requests: Iterable[bytes], connections: int, *, reuse: bool = True
+) -> list[Answer]:
     """Send all requests over so many connections; the answers, in the order they came."""
-    return uvloop.run(_exchange(address, iter(requests), connections))
+    return uvloop.run(_exchange(address, iter(requests), connections, reuse))
 
 
-async def _exchange(address: Address, requests: Iterator[bytes], connections: int) -> list[Answer]:
+async def _exchange(
+    address: Address, requests: Iterator[bytes], connections: int, reuse: bool
+) -> list[Answer]:
     answers: list[Answer] = []
+    visits = (_visit(address, requests, answers, reuse) for _ in range(connections))
     async with asyncio.timeout(STALL_SECONDS):
-        await asyncio.gather(*(_visit(address, requests, answers) for _ in range(connections)))
+        await asyncio.gather(*visits)
     return answers
 
 
-async def _visit(address: Address, requests: Iterator[bytes], answers: list[Answer]) -> None:
+async def _visit(
+    address: Address, requests: Iterator[bytes], answers: list[Answer], reuse: bool
+) -> None:
     """Be one client, who shares the work with the others by taking the next request."""
     for request in requests:
-        conversation = partial(Conversation, request, requests, answers)
+        others = requests if reuse else iter(())
+        conversation = partial(Conversation, request, others, answers)
         _, held = await asyncio.get_running_loop().create_connection(conversation, *address)
         await held.ended
 

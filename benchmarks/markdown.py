@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.contenders import SUBJECT
 from benchmarks.results import Series
 
 if TYPE_CHECKING:
@@ -15,11 +14,12 @@ if TYPE_CHECKING:
     from benchmarks.results import Results
     from benchmarks.workloads.workload import Workload
 
-METHOD = f"""\
+METHOD = """\
 Contenders ran in turn, round after round. Figures are medians; a ratio is the median of the ratios
-of {SUBJECT} to the contender in each round. CPU is user and system time of all processes of the
-server; peak RSS is the sum of their `VmHWM`, reset before each turn where the kernel permits. After
-each turn every stored file was verified by its digest, and every download by its length."""
+of ours to the contender in each round. CPU is user and system time of all processes of the server;
+peak RSS is the sum of `VmHWM` of those that serve, reset before each turn where the kernel permits:
+what a launcher or arbiter above them takes, ours 40 MiB or so, is left out for all. After each turn
+every stored file was verified by its digest, and every download by its length."""
 
 
 def page(report: Report) -> str:
@@ -53,7 +53,7 @@ def _workload(workload: Workload, report: Report) -> str:
     head = [
         "contender",
         *(metric.title for metric in workload.metrics),
-        *(f"{SUBJECT} ÷ it, {title}" for title in compared),
+        *(f"{workload.subject} ÷ it, {title}" for title in compared),
     ]
     rows = (_row(workload, each, report.results) for each in report.contenders)
     rows = (row for row in rows if row)
@@ -68,7 +68,7 @@ def _row(workload: Workload, contender: Contender, results: Results) -> list[str
     series = [Series(workload.name, metric.name, name) for metric in workload.metrics]
     figures = [results.median(each) for each in series]
     ratios = [
-        results.ratio(Series(workload.name, metric.name), each)
+        results.ratio(Series(workload.name, metric.name, workload.subject), each)
         for metric, each in zip(workload.metrics, series, strict=True)
         if metric.compared
     ]

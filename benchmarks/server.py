@@ -39,11 +39,20 @@ PEAK_RSS = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Usage:
-    """What one action took of the server's whole process tree."""
+    """What one action took: time of the whole process tree, memory of those in it that serve."""
 
     seconds: float
     cpu_seconds: float
     peak_rss: int
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What the processes that serve hold at a moment."""
+
+    descriptors: int
+    threads: int
+    rss: int
 
 
 class Server:
@@ -120,12 +129,28 @@ class Server:
         if self._tree() != tree:
             raise UnfitError("one of its processes ended or was replaced")
         cpu_seconds = sum(map(_cpu_seconds, tree)) - cpu_before
-        return result, Usage(seconds, cpu_seconds, sum(map(_peak_rss, tree)))
+        return result, Usage(seconds, cpu_seconds, sum(map(_peak_rss, self._serving())))
+
+    def holding(self) -> Holding:
+        processes = [psutil.Process(pid) for pid in self._serving()]
+        return Holding(
+            sum(process.num_fds() for process in processes),
+            sum(process.num_threads() for process in processes),
+            sum(process.memory_info().rss for process in processes),
+        )
 
     def _tree(self) -> set[int]:
+        return {process.pid for process in self._processes()}
+
+    def _serving(self) -> set[int]:
+        """Those without children: a launcher or arbiter above them only looks on."""
+        processes = self._processes()
+        return {each.pid for each in processes} - {each.ppid() for each in processes}
+
+    def _processes(self) -> list[psutil.Process]:
         try:
             leader = psutil.Process(self.process.pid)
-            return {leader.pid, *(child.pid for child in leader.children(recursive=True))}
+            return [leader, *leader.children(recursive=True)]
         except psutil.NoSuchProcess:
             raise UnfitError("it ended") from None
 

@@ -118,4 +118,6 @@ async def _sweep_for_ever(files: Files, interval: float) -> None:
             LOG.info("swept", removed=removed)
         except QuartAppError as error:
             LOG.warning("sweep failed", code=error.code, cause=repr(error.__cause__))
+        except Exception:
+            LOG.exception("sweep failed")  # and is tried again
         await asyncio.sleep(interval)

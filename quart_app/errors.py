@@ -159,6 +159,9 @@ class TooLarge(BodyError):
     status = 413
     title = "Too large"
 
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The limit is {limit} bytes.")
+
 
 class BadForm(BodyError):
     """The `multipart/form-data` body is malformed, truncated or followed by junk."""

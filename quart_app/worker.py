@@ -8,7 +8,7 @@ from quart_app.app import create_app, start_draining
 from quart_app.logs import configure_logs
 from quart_app.server.inheritance import CannotStart, Inheritance
 from quart_app.server.worker import serve
-from quart_app.settings import load_settings
+from quart_app.settings import BadSettings, load_settings
 
 __all__ = ["main"]
 
@@ -16,12 +16,12 @@ __all__ = ["main"]
 def main() -> None:
     """Serve on the sockets of the launcher, with the settings in the environment."""
     inheritance = Inheritance.load()
-    settings = load_settings().settings
-    configure_logs(settings.log_level, settings.log_format)
-    app = create_app(settings)
     try:
+        settings = load_settings().settings
+        configure_logs(settings.log_level, settings.log_format)
+        app = create_app(settings)
         serve(app, settings, inheritance, on_stop=lambda: start_draining(app))
-    except CannotStart as error:
+    except (BadSettings, CannotStart) as error:
         sys.exit(f"quart-app: {error}")
 
 

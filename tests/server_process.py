@@ -129,6 +129,10 @@ class ServerProcess:
         state: dict[str, Any] = json.loads(self._state_file.read_text())
         return state
 
+    def handling(self) -> int:
+        """How many requests its handlers are at."""
+        return sum("handle_request" in task for task in self.state()["tasks"])
+
     # What the kernel and the disk say.
 
     def see(self, path: Path) -> Path:
@@ -206,9 +210,13 @@ class ServerProcess:
         """No descriptor, task, thread or file stays behind, nothing blocked, nothing odd logged."""
         comes_to_nothing(self.leftovers)
         if self._watched:
-            comes_to_nothing(lambda: Counter(self.state()["tasks"]) - self._first_tasks)
-            assert self.state()["blocked"] == []
+            comes_to_nothing(self._restless)
         self.assert_quiet_logs()
+
+    def _restless(self) -> Counter[str]:
+        state = self.state()
+        assert state["blocked"] == []
+        return Counter(state["tasks"]) - self._first_tasks
 
     def assert_quiet_logs(self) -> None:
         """Nothing went wrong unexpectedly since this was asked for the last time."""

@@ -5,17 +5,39 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
+import pytest
+
+from benchmarks import slow_crowd
 from benchmarks.bars import Bar
-from benchmarks.contenders import RAW, Contender
+from benchmarks.client import UnfitError, discarded
+from benchmarks.contenders import CONTENDERS, DISCARD, RAW, SUBJECT, Contender
+from benchmarks.payload import Payload
 from benchmarks.results import Failure, Results, Sample, Series
 from benchmarks.runner import Runner
+from benchmarks.server import Server
+from benchmarks.wire import BITS_PER_SECOND, ROUND_TRIP_SECONDS, wire_to
+from benchmarks.workloads import rejections
+from benchmarks.workloads.discard import Discard
+from benchmarks.workloads.long_wire import LongWire
+from benchmarks.workloads.rejections import Rejections
+from benchmarks.workloads.slow_clients import SlowClients
 from benchmarks.workloads.uploads import RawUpload
 from benchmarks.workloads.workload import Plan
+from quart_app.models import KIB, MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from benchmarks.workloads.workload import Workload
+
+SMALL = Plan(
+    rounds=1, size=MIB, slow_clients=20, slow_seconds=1, wire_size=256 * KIB, rejections=20
+)
+BY_NAME = {contender.name: contender for contender in CONTENDERS}
 
 LIAR = """
 from http.server import HTTPServer
@@ -71,6 +93,81 @@ def test_one_that_stores_other_bytes_than_it_says_has_failed(tmp_path: Path) -> 
 def test_one_that_does_not_start_has_failed(tmp_path: Path) -> None:
     (failure,) = failures(tmp_path, "raise SystemExit('no')")
     assert "did not start" in failure.reason
+
+
+FORGETFUL = """
+from benchmarks.servers import blocking_socket
+from http.server import HTTPServer
+
+class Forgetful(blocking_socket.Handler):
+    def received(self, length):
+        for chunk in super().received(length):
+            yield chunk[1:]
+
+server = HTTPServer(("127.0.0.1", 0), Forgetful)
+print("serving on http://127.0.0.1:" + str(server.server_port), flush=True)
+server.serve_forever()
+"""
+
+
+def test_one_that_drops_bytes_before_it_counts_them_has_failed(tmp_path: Path) -> None:
+    contender = Contender("it", "a broken server", ("-c", FORGETFUL), frozenset({DISCARD}))
+    with Server(contender, tmp_path) as server, pytest.raises(UnfitError, match="bytes it says"):
+        discarded(server.address, Payload(MIB))
+
+
+def figures(tmp_path: Path, workload: Workload, contender: str) -> Mapping[str, float]:
+    results = Results()
+    Runner(workload, results).run([BY_NAME[contender]], tmp_path)
+    assert results.failures == []
+    assert list(tmp_path.iterdir()) == []
+    (sample,) = results.samples
+    return sample.figures
+
+
+@pytest.mark.parametrize("contender", ["layer", "hypercorn", "uvicorn", "blocking-socket"])
+def test_a_discard_costs_something(tmp_path: Path, contender: str) -> None:
+    assert figures(tmp_path, Discard(SMALL), contender)["cpu"] > 0
+
+
+def test_all_slow_clients_of_the_service_are_served(tmp_path: Path) -> None:
+    found = figures(tmp_path, SlowClients(SMALL), SUBJECT)
+    assert found["served"] == 20
+    assert 0 < found["median"] <= found["p99"]
+
+
+def test_slow_clients_whom_nobody_serves_are_not_counted(tmp_path: Path) -> None:
+    with Server(BY_NAME["flask-sync"], tmp_path) as server:
+        assert slow_crowd.served(server.address, 3, 1) == 1
+
+
+def test_the_wire_is_long_and_narrow(tmp_path: Path) -> None:
+    payload = Payload(MIB)
+    with (
+        Server(BY_NAME["blocking-socket"], tmp_path) as server,
+        wire_to(server.address) as address,
+    ):
+        start = time.perf_counter()
+        discarded(address, payload)
+        seconds = time.perf_counter() - start
+    assert seconds > ROUND_TRIP_SECONDS + 8 * payload.length / BITS_PER_SECOND
+
+
+def test_the_wire_carries_both_versions(tmp_path: Path) -> None:
+    found = figures(tmp_path, LongWire(SMALL), SUBJECT)
+    assert found["share"] == found["http2"] / found["http1"]
+
+
+def test_rejections_leave_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rejections, "SETTLE_SECONDS", 1)
+    assert figures(tmp_path, Rejections(SMALL), SUBJECT)["descriptors"] <= 0
+
+
+def test_memory_is_that_of_the_processes_that_serve(tmp_path: Path) -> None:
+    with Server(BY_NAME[f"{SUBJECT}-2"], tmp_path) as server:
+        serving = server._serving()
+        assert len(serving) == 2
+        assert server._tree() == serving | {server.process.pid}
 
 
 def results_of(**rates: list[float]) -> Results:

@@ -12,7 +12,7 @@ __all__ = ["comes_to_nothing", "eventually", "settled_value"]
 
 T = TypeVar("T")
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.005
 
 
 def eventually(condition: Callable[[], T], *, seconds: float = 30, what: str = "") -> T:

@@ -54,6 +54,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers["Content-Length"])
+        if self.path == "/discard":
+            self.discard(length)
+            return
         query = parse_qs(urlsplit(self.path).query)
         with self.incoming(length) as incoming:
             for chunk in self.received(length):
@@ -61,6 +64,11 @@ class Handler(BaseHTTPRequestHandler):
             file = incoming.keep(query["name"][0], self.headers["Content-Type"])
         body = dumps({"files": [file]}).encode()
         self.answer(201, len(body), {"Location": str(file["url"])})
+        self.wfile.write(body)
+
+    def discard(self, length: int) -> None:
+        body = b"%d" % sum(map(len, self.received(length)))
+        self.answer(200, len(body), {})
         self.wfile.write(body)
 
     def do_GET(self) -> None:

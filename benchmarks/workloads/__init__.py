@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.workloads.discard import Discard
 from benchmarks.workloads.downloads import Download
+from benchmarks.workloads.long_wire import LongWire
 from benchmarks.workloads.memory import Memory
+from benchmarks.workloads.rejections import Rejections
+from benchmarks.workloads.slow_clients import SlowClients
 from benchmarks.workloads.small_files import SmallDownloads, SmallUploads
 from benchmarks.workloads.uploads import FormUpload, RawUpload
 
@@ -18,5 +22,9 @@ WORKLOADS: tuple[type[Workload], ...] = (
     Download,
     SmallUploads,
     SmallDownloads,
+    Discard,
+    SlowClients,
+    LongWire,
+    Rejections,
     Memory,
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from benchmarks.client import UnfitError, download, upload
+from benchmarks.contenders import SUBJECT
 from benchmarks.payload import Payload
 from quart_app.models import GIB, KIB, MIB
 
@@ -32,6 +33,10 @@ class Plan:
     connections: int = 16
     memory_size: int = 10 * GIB
     memory_reference_size: int = 100 * MIB
+    slow_clients: int = 500
+    slow_seconds: int = 10
+    wire_size: int = 32 * MIB
+    rejections: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Workload(ABC):
     Attributes:
         name: What the command line and the tables call it.
         needs: What a contender has to offer to take part.
+        subject: The contender of ours, which is compared with the others.
         metrics: The figures that a turn gives.
         once: One round is enough, for it is no throughput that is measured.
         on_disk: Its files are too large to be kept in memory.
@@ -62,6 +68,7 @@ class Workload(ABC):
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Feature]]
+    subject: ClassVar[str] = SUBJECT
     metrics: ClassVar[tuple[Metric, ...]] = BULK_METRICS
     once: ClassVar[bool] = False
     on_disk: ClassVar[bool] = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +11,7 @@ from hypercorn.events import Closed
 from hypercorn.protocol.events import InformationalResponse
 from hypercorn.protocol.h11 import H11Protocol
 
+from quart_app.protocol.problems import PROBLEM_TYPE, code_of, problem_json
 from quart_app.server.stream import Stream
 
 if TYPE_CHECKING:
@@ -139,13 +139,10 @@ class Http1(H11Protocol):
             await self.send(Closed())
 
     async def _send_error_response(self, status_code: int) -> None:
-        status = HTTPStatus(status_code)
-        code = status.phrase.lower().replace(" ", "_")
-        members: dict[str, Any] = {"type": f"urn:quart-app:problem:{code}", "title": status.phrase}
-        members |= {"status": status_code, "detail": "The request is not HTTP.", "code": code}
-        body = json.dumps(members).encode()
+        phrase = HTTPStatus(status_code).phrase
+        body = problem_json(status_code, code_of(phrase), phrase)
         headers = [
-            (b"content-type", b"application/problem+json"),
+            (b"content-type", PROBLEM_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
             *self.config.response_headers("h11"),

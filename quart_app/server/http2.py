@@ -56,6 +56,9 @@ class Http2(H2Protocol):
                 SettingCodes.MAX_FRAME_SIZE: FRAME_SIZE,
             }
         )
+        # h2 waits for the acknowledgement, but looks only once a read: the first large frame may
+        # come with it.
+        self.connection.max_inbound_frame_size = FRAME_SIZE
         # Every stream may fill its own window: one that is not read must not starve the others.
         whole = STREAM_WINDOW * self.config.h2_max_concurrent_streams
         self.connection.increment_flow_control_window(whole)
@@ -106,7 +109,8 @@ class Http2(H2Protocol):
                 await self._reset(stream_id, ErrorCodes.NO_ERROR)
 
     async def _send_data(self, stream_id: int) -> None:
-        await super()._send_data(stream_id)
+        with suppress(KeyError, MissingStreamError):  # reset while data waited for the wire
+            await super()._send_data(stream_id)
         if stream_id in self._unwanted and stream_id not in self.stream_buffers:
             await self._reset(stream_id, ErrorCodes.NO_ERROR)
 

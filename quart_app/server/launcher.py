@@ -24,11 +24,14 @@ __all__ = ["Launcher"]
 
 LOG = logging.getLogger("quart_app.launcher")
 
-#: Seconds that a worker may take beyond the drain before it is killed.
-STOP_MARGIN = 10.0
+#: What a worker may take beyond the drain before it is killed.
+STOP_MARGIN_SECONDS = 10.0
 
-#: A worker that dies sooner than this after its start, in seconds, is replaced after a pause.
-YOUNG = 5.0
+#: A worker that dies sooner than this after its start is replaced after a pause.
+YOUNG_SECONDS = 5.0
+
+#: Longest pause between attempts to replace a worker.
+MOST_PAUSE_SECONDS = 30.0
 
 
 @dataclass(eq=False, slots=True)
@@ -122,6 +125,9 @@ class Launcher:
                 env={**self._environment, Inheritance.VARIABLE: inheritance.dump()},
                 pass_fds=(*listeners, ready_end, self._lifeline),
             )
+        except OSError:
+            os.close(ready)
+            raise
         finally:
             os.close(ready_end)
         worker = Worker(process, slot, time.monotonic())
@@ -143,16 +149,19 @@ class Launcher:
     async def _replace_when_dead(self, worker: Worker) -> None:
         code = await worker.process.wait()
         self._workers.discard(worker)
-        pause = 0.0
-        while not (worker.retired or self._stop.is_set()):
-            LOG.error("worker died", extra={"pid": worker.process.pid, "code": code})
-            if pause or time.monotonic() - worker.started < YOUNG:
-                pause = min(2 * pause or 1.0, 30.0)
-                await asyncio.sleep(pause)
+        if worker.retired or self._stop.is_set():
+            return
+        LOG.error("worker died", extra={"pid": worker.process.pid, "code": code})
+        pause = 0.0 if time.monotonic() - worker.started > YOUNG_SECONDS else 1.0
+        while True:
+            await asyncio.sleep(pause)
+            if self._stop.is_set():
+                return
             try:
                 await self._start(worker.slot)
-            except CannotStart:
-                pause = pause or 0.5
+            except (CannotStart, OSError):
+                LOG.exception("worker not replaced yet")
+                pause = min(2 * pause or 1.0, MOST_PAUSE_SECONDS)
             else:
                 return
 
@@ -173,7 +182,7 @@ class Launcher:
             worker.retire()
         ends = [asyncio.ensure_future(worker.process.wait()) for worker in workers]
         if ends:
-            await asyncio.wait(ends, timeout=self._settings.drain + STOP_MARGIN)
+            await asyncio.wait(ends, timeout=self._settings.drain + STOP_MARGIN_SECONDS)
         for worker in workers:
             if worker.process.returncode is None:
                 LOG.error("worker killed", extra={"pid": worker.process.pid})

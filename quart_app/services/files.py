@@ -133,9 +133,9 @@ class Files:
         """
         return self.store.open(file.id)
 
-    def path(self, file: File) -> str | None:
+    def relative_path(self, file: File) -> str | None:
         """Give the path of a file's bytes as `PathReporting` does, or None where there is none."""
-        return self.store.path(file.id)
+        return self.store.relative_path(file.id)
 
     async def page(self, *, limit: int, after: Position | None = None) -> list[File]:
         """List files, newest first.

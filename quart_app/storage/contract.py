@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from quart_app.models import ByteRange
@@ -30,8 +30,8 @@ class Reader(Protocol):
 
     size: int
 
-    def chunks(self, wanted: ByteRange) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Stream a range that lies inside the blob; may be called again, one at a time."""
+    def chunks(self, wanted: ByteRange) -> AsyncGenerator[bytes]:
+        """Stream a range inside the blob; close the generator when leaving it early."""
         ...
 
 

@@ -18,8 +18,7 @@ from quart_app.models import KIB
 from quart_app.streaming import chained, in_thread, read_range, write_all, write_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from pathlib import Path
 
     from quart_app.models import ByteRange
@@ -36,8 +35,7 @@ SMALL_SIZE = 64 * KIB
 #: Leading characters of a key that name its directory: 1,024 directories.
 SHARD_LENGTH = 2
 
-OWN_ERRORS: dict[int | None, type[StorageError | NotFound]] = {
-    errno.ENOENT: NotFound,
+OWN_ERRORS: dict[int | None, type[StorageError]] = {
     errno.ENOSPC: NoSpace,
     errno.EDQUOT: NoSpace,
     errno.EFBIG: NoSpace,
@@ -47,6 +45,8 @@ OWN_ERRORS: dict[int | None, type[StorageError | NotFound]] = {
     errno.EIO: StorageUnavailable,
     errno.EMFILE: StorageUnavailable,
     errno.ENFILE: StorageUnavailable,
+    errno.ENOENT: StorageUnavailable,
+    errno.ENOTDIR: StorageUnavailable,
     errno.ESTALE: StorageUnavailable,
 }
 
@@ -96,14 +96,17 @@ class LocalDriver:
         reader = _Reader(self._path(key))
         try:
             with _translated():
-                await in_thread(reader.open)
+                try:
+                    await in_thread(reader.open)
+                except FileNotFoundError as error:
+                    raise NotFound from error
             yield reader
         finally:
             reader.close()
 
     async def delete(self, key: str) -> None:
         """Remove a blob; see `Driver.delete`."""
-        with suppress(NotFound), _translated():
+        with _translated(), suppress(FileNotFoundError):
             await in_thread(self._path(key).unlink)
 
     async def sweep(self, known: Known) -> int:
@@ -236,10 +239,10 @@ class _Reader(_Descriptor):
         if self.size < SMALL_SIZE:
             self._content = os.pread(self.descriptor, self.size, 0)
 
-    def chunks(self, wanted: ByteRange) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def chunks(self, wanted: ByteRange) -> AsyncGenerator[bytes]:
         if self._content is None:
             return read_range(self.descriptor, wanted)
-        return aclosing(chained([self._content[wanted.start : wanted.stop]]))
+        return chained([self._content[wanted.start : wanted.stop]])
 
 
 class _Claim(_Descriptor):

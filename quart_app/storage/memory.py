@@ -10,7 +10,7 @@ from quart_app.models import MIB
 from quart_app.streaming import READ_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from quart_app.models import ByteRange
     from quart_app.storage.contract import Known
@@ -96,10 +96,6 @@ class _Reader:
         self.size = len(content)
         self._content = content
 
-    @asynccontextmanager
-    async def chunks(self, wanted: ByteRange) -> AsyncIterator[AsyncIterator[bytes]]:
-        yield self._chunks(wanted)
-
-    async def _chunks(self, wanted: ByteRange) -> AsyncIterator[bytes]:
+    async def chunks(self, wanted: ByteRange) -> AsyncGenerator[bytes]:
         for start in range(wanted.start, wanted.stop, READ_SIZE):
             yield self._content[start : min(start + READ_SIZE, wanted.stop)]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import re
 import secrets
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quart_app.errors import NoSpace, NotFound, TooLarge
+from quart_app.errors import NoSpace, TooLarge
 from quart_app.models import MIB
 from quart_app.storage.contract import PathReporting, SpaceReporting
 from quart_app.streaming import Digests, gathered
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from quart_app.streaming import Piece
 
 __all__ = ["Store", "Stored", "new_key"]
-
-KEY = re.compile(r"[a-z2-7]{26}")
 
 #: Smaller bodies are not worth asking for the free space: writing them tells.
 WORTH_ASKING_SIZE = 1 * MIB
@@ -69,7 +66,7 @@ class Store:
         if size is None:
             return
         if size > self.max_size:
-            raise TooLarge(f"The limit is {self.max_size} bytes.")
+            raise TooLarge(self.max_size)
         if (
             size > WORTH_ASKING_SIZE
             and isinstance(self._driver, SpaceReporting)
@@ -93,41 +90,33 @@ class Store:
             StorageError: As the driver raises.
         """
         key = new_key()
-        watch = Digests({"sha-256", *digests})
+        found = Digests("sha-256", declared=digests)
         async with (
-            aclosing(self._checked(chunks, watch, digests)) as pieces,
+            aclosing(self._checked(chunks, found)) as pieces,
             self._driver.put(key, pieces) as blob,
         ):
-            yield Stored(key, watch.size, watch.digest("sha-256").hex(), blob)
+            yield Stored(key, found.size, found.digest("sha-256").hex(), blob)
 
     async def _checked(
-        self, chunks: AsyncIterable[bytes], watch: Digests, digests: Mapping[str, bytes]
+        self, chunks: AsyncIterable[bytes], digests: Digests
     ) -> AsyncGenerator[Piece]:
-        async with aclosing(gathered(chunks)) as pieces, aclosing(watch.watch(pieces)) as watched:
-            async for piece in watched:
-                if watch.size > self.max_size:
-                    raise TooLarge(f"The limit is {self.max_size} bytes.")
+        async with aclosing(gathered(chunks)) as pieces, aclosing(digests.watch(pieces)) as seen:
+            async for piece in seen:
+                if digests.size > self.max_size:
+                    raise TooLarge(self.max_size)
                 yield piece
-        watch.verify(digests)
+        digests.verify()
 
     def open(self, key: str) -> AbstractAsyncContextManager[Reader]:
         """Open a blob for reading.
 
         Raises:
-            NotFound: There is none, or this cannot be a key.
+            NotFound: There is none.
         """
-        if not KEY.fullmatch(key):
-            raise NotFound
         return self._driver.open(key)
 
-    def path(self, key: str) -> str | None:
-        """Give the path of a blob below the driver's directory, or None where blobs are no files.
-
-        Raises:
-            NotFound: This cannot be a key.
-        """
-        if not KEY.fullmatch(key):
-            raise NotFound
+    def relative_path(self, key: str) -> str | None:
+        """Give the path of a blob below the driver's directory; None where blobs are no files."""
         return self._driver.relative_path(key) if isinstance(self._driver, PathReporting) else None
 
     async def delete(self, key: str) -> None:

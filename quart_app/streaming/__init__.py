@@ -6,7 +6,7 @@
 from quart_app.streaming.abilities import SERVER_EXTENSION, ServerAbilities
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
 from quart_app.streaming.digests import Digests, verified
-from quart_app.streaming.files import READ_SIZE, read_range, write_all, write_pieces
+from quart_app.streaming.files import READ_SIZE, FileCut, read_range, write_all, write_pieces
 from quart_app.streaming.forms import Part, form_parts
 from quart_app.streaming.pieces import WRITE_SIZE, Piece, chained, gathered
 from quart_app.streaming.problems import problem, render_problem
@@ -29,6 +29,7 @@ __all__ = [
     "SPILL_SIZE",
     "WRITE_SIZE",
     "Digests",
+    "FileCut",
     "Part",
     "Piece",
     "RequestBody",

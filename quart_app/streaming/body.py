@@ -62,11 +62,6 @@ class RequestBody(Body):
         self.limit_to(max_content_length)
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing more will arrive: the body is complete, or the client is gone."""
-        return self._ended
-
-    @property
     def failed(self) -> bool:
         """Whether iterating it raises, or will."""
         return self._error is not None
@@ -83,8 +78,12 @@ class RequestBody(Body):
             size: Bytes, or None for no limit.
         """
         self.limit = size
-        if size is not None and max(self.declared or 0, self.received) > size:
-            self._error = TooLarge(f"The limit is {size} bytes.")
+        self._check(self.declared or 0)
+        self._check(self.received)
+
+    def _check(self, size: int) -> None:
+        if self.limit is not None and size > self.limit:
+            self._error = self._error or TooLarge(self.limit)
 
     async def __anext__(self) -> bytes:
         self.wanted.set()
@@ -138,7 +137,7 @@ class RequestBody(Body):
             if self._discard_left < 0:
                 self._end()
             return
-        self.limit_to(self.limit)
+        self._check(self.received)
         if self._error is None:
             self._chunks.append(data)
             self._held += len(data) + CHUNK_OVERHEAD

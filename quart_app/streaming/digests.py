@@ -12,7 +12,7 @@ from quart_app.streaming.threads import finished, settled, start_in_thread
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
     from quart_app.streaming.pieces import Piece
 
@@ -26,16 +26,19 @@ class Digests:
     """Counts and hashes pieces as they pass.
 
     Args:
-        algorithms: Names in RFC 9530, such as `sha-256`.
+        algorithms: What to find, by names in RFC 9530 such as `sha-256`.
+        declared: Digests that the bytes must have, by the same names.
 
     Attributes:
         size: Bytes seen so far.
     """
 
-    def __init__(self, algorithms: Iterable[str]) -> None:
+    def __init__(self, *algorithms: str, declared: Mapping[str, bytes] | None = None) -> None:
         self.size = 0
+        self._declared = declared or {}
         self._hashes = {
-            name: hashlib.new(ALGORITHMS[name], usedforsecurity=False) for name in algorithms
+            name: hashlib.new(ALGORITHMS[name], usedforsecurity=False)
+            for name in {*algorithms, *self._declared}
         }
 
     async def watch(self, pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece]:
@@ -68,13 +71,13 @@ class Digests:
         """Give the digest of all that passed; call it once the pieces have ended."""
         return self._hashes[algorithm].digest()
 
-    def verify(self, declared: Mapping[str, bytes]) -> None:
-        """Compare digests; call it once the pieces have ended.
+    def verify(self) -> None:
+        """Compare with the declared digests; call it once the pieces have ended.
 
         Raises:
             DigestMismatch: One is not the declared one.
         """
-        for name, expected in declared.items():
+        for name, expected in self._declared.items():
             if self.digest(name) != expected:
                 raise DigestMismatch(f"The bytes received have another {name} digest.")
 
@@ -91,8 +94,8 @@ async def verified(
     Raises:
         DigestMismatch: At the end.
     """
-    watch = Digests(digests)
+    found = Digests(declared=digests)
     async for chunk in chunks:
-        watch.update([chunk])
+        found.update([chunk])
         yield chunk
-    watch.verify(digests)
+    found.verify()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from quart_app.models import KIB, MIB
 from quart_app.streaming.threads import finished, settled, start_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 
     from quart_app.models import ByteRange
     from quart_app.streaming.pieces import Piece
 
-__all__ = ["READ_SIZE", "FileCut", "read_range", "write_pieces"]
+__all__ = ["READ_SIZE", "FileCut", "read_range", "write_all", "write_pieces"]
 
 #: Largest read, and what a quick reader is served with; one more is read ahead.
 READ_SIZE = 1 * MIB
@@ -78,28 +77,19 @@ def _after(buffers: Sequence[bytes | memoryview], written: int) -> memoryview:
     return memoryview(b"".join(buffers))[written:]
 
 
-@asynccontextmanager
-async def read_range(descriptor: int, wanted: ByteRange) -> AsyncIterator[AsyncIterator[bytes]]:
+async def read_range(descriptor: int, wanted: ByteRange) -> AsyncGenerator[bytes]:
     """Stream a range of a file, the next chunk being read while one is used.
 
     Chunks grow to `READ_SIZE` for a quick reader and stay small for a slow one. No read is left
-    under way when the context ends.
+    under way once the generator has ended or is closed.
 
     Args:
         descriptor: Open for reading; stays the caller's, its position unused.
         wanted: Range in bytes, inside the file.
 
     Raises:
-        FileCut: While iterating: the file is shorter than the range.
+        FileCut: The file is shorter than the range.
     """
-    chunks = _read_range(descriptor, wanted)
-    try:
-        yield chunks
-    finally:
-        await chunks.aclose()
-
-
-async def _read_range(descriptor: int, wanted: ByteRange) -> AsyncGenerator[bytes]:
     time = asyncio.get_running_loop().time
     position, size = wanted.start, SLOW_READ_SIZE
     job = start_in_thread(os.pread, descriptor, min(size, wanted.size), position)

@@ -49,8 +49,9 @@ async def gathered(chunks: AsyncIterable[bytes], size: int = WRITE_SIZE) -> Asyn
 
 async def chained(head: list[T], rest: AsyncIterable[T] | None = None) -> AsyncGenerator[T]:
     """Put what was read ahead back before the rest; `head` is emptied as it goes."""
+    head.reverse()
     while head:
-        yield head.pop(0)
+        yield head.pop()
     if rest is not None:
         async for item in rest:
             yield item

@@ -1,11 +1,12 @@
-"""The one renderer of errors: RFC 9457 problem details."""
+"""Errors of this package as answers."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from quart import Response
+
+from quart_app.protocol.problems import PROBLEM_TYPE, problem_json
 
 if TYPE_CHECKING:
     from quart_app.errors import QuartAppError
@@ -25,14 +26,6 @@ def problem(error: QuartAppError) -> Response:
 
 
 def render_problem(status: int, code: str, title: str, detail: str = "") -> Response:
-    """Make an `application/problem+json` answer (RFC 9457).
-
-    Args:
-        status: HTTP status.
-        code: Stable, machine-readable name of the problem.
-        title: The same for people.
-        detail: What is special about this case, or "".
-    """
-    members = {"type": f"urn:quart-app:problem:{code}", "title": title, "status": status}
-    members |= {"detail": detail or title, "code": code}
-    return Response(json.dumps(members), status, content_type="application/problem+json")
+    """Make an `application/problem+json` answer; see `problem_members` for the arguments."""
+    body = problem_json(status, code, title, detail)
+    return Response(body, status, content_type=PROBLEM_TYPE)

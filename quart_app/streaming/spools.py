@@ -21,7 +21,7 @@ from quart_app.streaming.pieces import chained, gathered
 from quart_app.streaming.threads import EXECUTOR, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
 __all__ = ["SPILL_SIZE", "Spool", "file_spool", "mapped_spool", "memory_spool", "spilling_spool"]
 
@@ -34,8 +34,8 @@ class Spool(Protocol):
 
     size: int
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Stream the whole content; close the iterator when leaving it early."""
+    def chunks(self) -> AsyncGenerator[bytes]:
+        """Stream the whole content; close the generator when leaving it early."""
         ...
 
 
@@ -44,7 +44,7 @@ class _MemorySpool:
         self.size = content.getbuffer().nbytes
         self._content = content
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         for start in range(0, self.size, READ_SIZE):
             yield bytes(self._content.getbuffer()[start : start + READ_SIZE])
 
@@ -54,10 +54,8 @@ class _FileSpool:
         self.size = os.fstat(descriptor).st_size
         self._descriptor = descriptor
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        async with read_range(self._descriptor, ByteRange(0, self.size)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+    def chunks(self) -> AsyncGenerator[bytes]:
+        return read_range(self._descriptor, ByteRange(0, self.size))
 
 
 class _MappedSpool:
@@ -65,7 +63,7 @@ class _MappedSpool:
         self.size = len(mapped)
         self._mapped = mapped
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         # Touching the pages may wait for the disk: only ever in a thread.
         for start in range(0, self.size, READ_SIZE):
             yield await in_thread(self._mapped.__getitem__, slice(start, start + READ_SIZE))
@@ -85,7 +83,7 @@ async def memory_spool(chunks: AsyncIterable[bytes], *, max_size: int) -> AsyncI
     with io.BytesIO() as content:
         async for chunk in chunks:
             if content.tell() + len(chunk) > max_size:
-                raise TooLarge(f"At most {max_size} bytes are held in memory.")
+                raise TooLarge(max_size)
             content.write(chunk)
         yield _MemorySpool(content)
 

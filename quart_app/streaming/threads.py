@@ -65,22 +65,19 @@ async def finished(job: asyncio.Future[T]) -> T:
         raise
 
 
-async def settled(*jobs: asyncio.Future[Any] | None) -> None:
-    """Wait until jobs have ended, however they ended; for clean-up paths.
+async def settled(job: asyncio.Future[Any] | None) -> None:
+    """Wait until a job has ended, however it ended; for clean-up paths.
 
     Raises:
-        asyncio.CancelledError: After all have ended, when the caller was cancelled.
+        asyncio.CancelledError: After it has ended, when the caller was cancelled.
     """
     cancelled: asyncio.CancelledError | None = None
-    pending = {job for job in jobs if job is not None and not job.done()}
-    while pending:
+    while job is not None and not job.done():
         try:
-            _, pending = await asyncio.wait(pending)
+            await asyncio.wait([job])
         except asyncio.CancelledError as error:
             cancelled = error
-            pending = {job for job in pending if not job.done()}
-    for job in jobs:
-        if job is not None and not job.cancelled():
-            job.exception()  # seen: a failed job nobody waits for is no news
+    if job is not None and not job.cancelled():
+        job.exception()  # seen: a failed job nobody waits for is no news
     if cancelled is not None:
         raise cancelled

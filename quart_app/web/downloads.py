@@ -21,6 +21,7 @@ from quart_app.protocol.digests import repr_digest
 from quart_app.protocol.names import content_disposition, inline_safe
 from quart_app.protocol.ranges import content_range, parse_ranges
 from quart_app.web.context import JoinedFields, services, streaming_request
+from quart_app.web.representation import validators_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -47,7 +48,7 @@ async def download(file_id: str, name: str = "") -> Response:  # noqa: ARG001  #
     """Send a file, or ranges of it, unless the client has it already."""
     request = streaming_request()
     file = await services().files.get(file_id)
-    validators = Validators(f'"{file.sha256}"', file.created_at)
+    validators = validators_of(file)
     headers = _headers(file, validators, request.args.get("inline") == "1")
     if evaluate(request.method, JoinedFields(request.headers), validators) is Outcome.NOT_MODIFIED:
         return _not_modified(headers)
@@ -83,7 +84,8 @@ def _ranges(
 
 def _location(request: StreamingRequest, file: File, ranges: list[ByteRange] | None) -> str | None:
     """Give the place where nginx finds the bytes, or None where it might send others than we do."""
-    prefix, path = services().accel_redirect, services().files.path(file)
+    prefix = services().accel_redirect
+    path = prefix and services().files.relative_path(file)
     wanted = request.headers.get("Range")
     plain = wanted is None or (ranges is not None and PLAIN_RANGE.fullmatch(wanted))
     if prefix is None or path is None or not plain:
@@ -95,11 +97,11 @@ def _streamed(
     reader: Reader, file: File, ranges: list[ByteRange] | None, headers: dict[str, str]
 ) -> Response:
     if ranges is None:
-        whole = _bytes(reader, ByteRange(0, file.size))
+        whole = reader.chunks(ByteRange(0, file.size))
         return _answer(whole, 200, headers, file.media_type, file.size)
     if len(ranges) == 1:
         headers["Content-Range"] = content_range(ranges[0], file.size)
-        return _answer(_bytes(reader, ranges[0]), 206, headers, file.media_type, ranges[0].size)
+        return _answer(reader.chunks(ranges[0]), 206, headers, file.media_type, ranges[0].size)
     boundary = new_boundary()
     frame = byteranges_parts(ranges, file.size, file.media_type, boundary)
     media_type = f"multipart/byteranges; boundary={boundary}"
@@ -130,16 +132,10 @@ def _answer(
     return response
 
 
-async def _bytes(reader: Reader, wanted: ByteRange) -> AsyncGenerator[bytes]:
-    async with reader.chunks(wanted) as chunks:
-        async for chunk in chunks:
-            yield chunk
-
-
 async def _framed(reader: Reader, frame: ByteRangesFrame) -> AsyncGenerator[bytes]:
     for prefix, wanted in frame.prefixes:
         yield prefix
-        async with aclosing(_bytes(reader, wanted)) as chunks:
+        async with aclosing(reader.chunks(wanted)) as chunks:
             async for chunk in chunks:
                 yield chunk
     yield frame.closing

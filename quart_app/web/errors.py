@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import structlog
 from werkzeug.exceptions import HTTPException
 
-from quart_app.errors import BodyError, QuartAppError
+from quart_app.errors import QuartAppError
+from quart_app.protocol.problems import code_of
 from quart_app.streaming import problem, render_problem
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ CODES = {413: "too_large", 500: "internal_error"}
 def render_errors(app: Quart) -> None:
     """Answer every error of an application as problem+json (RFC 9457)."""
     app.register_error_handler(QuartAppError, _own)
-    app.register_error_handler(BodyError, _own)
     app.register_error_handler(HTTPException, _framework)
     app.register_error_handler(Exception, _unexpected)
 
@@ -38,7 +37,7 @@ async def _own(error: QuartAppError) -> Response:
 
 async def _framework(error: HTTPException) -> Response:
     status = error.code or 500
-    code = CODES.get(status) or re.sub(r"\W+", "_", error.name).lower()
+    code = CODES.get(status) or code_of(error.name)
     response = render_problem(status, code, error.name)
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:

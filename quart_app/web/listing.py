@@ -7,13 +7,15 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from quart_app.errors import BadRequest
-from quart_app.web.context import services
+from quart_app.protocol.conditions import evaluate
+from quart_app.web.context import JoinedFields, services
 from quart_app.web.representation import (
     cursor_of,
     file_json,
     position_of,
     streamed_csv,
     streamed_ndjson,
+    validators_of,
 )
 
 __all__ = ["listing"]
@@ -60,6 +62,8 @@ async def describe(file_id: str) -> dict[str, Any]:
 
 @listing.delete("/files/<file_id>")
 async def delete(file_id: str) -> tuple[str, int]:
-    """Delete a file."""
+    """Delete a file, unless a condition speaks against it (RFC 9110, 13.1)."""
+    file = await services().files.get(file_id)
+    evaluate("DELETE", JoinedFields(request.headers), validators_of(file))
     await services().files.delete(file_id)
     return "", 204

@@ -7,27 +7,36 @@ import binascii
 import csv
 import io
 import json
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from quart_app.catalog import Position
 from quart_app.errors import BadCursor
-from quart_app.models import KIB
+from quart_app.models import KIB, File
+from quart_app.protocol.conditions import Validators
 from quart_app.protocol.names import url_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable
 
-    from quart_app.models import File
 
-__all__ = ["cursor_of", "file_json", "file_url", "position_of", "streamed_csv", "streamed_ndjson"]
+__all__ = [
+    "cursor_of",
+    "file_json",
+    "file_url",
+    "position_of",
+    "streamed_csv",
+    "streamed_ndjson",
+    "validators_of",
+]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: A name that would make a file's URL that of its description.
 RESERVED_NAME = "info"
 
-COLUMNS = ("id", "name", "size", "media_type", "sha256", "created_at", "expires_at", "url")
+COLUMNS = (*(field.name for field in fields(File)), "url")
 
 #: Characters of rows gathered before they are sent.
 SEND_SIZE = 64 * KIB
@@ -39,18 +48,15 @@ def file_url(file: File) -> str:
     return path if file.name == RESERVED_NAME else f"{path}/{url_name(file.name)}"
 
 
+def validators_of(file: File) -> Validators:
+    """Give what tells a file from others: its digest, as it never changes."""
+    return Validators(f'"{file.sha256}"', file.created_at)
+
+
 def file_json(file: File) -> dict[str, Any]:
     """Give the JSON object that describes a file; times are RFC 3339, UTC."""
-    return {
-        "id": file.id,
-        "name": file.name,
-        "size": file.size,
-        "media_type": file.media_type,
-        "sha256": file.sha256,
-        "created_at": _time(file.created_at),
-        "expires_at": _time(file.expires_at),
-        "url": file_url(file),
-    }
+    times = {"created_at": _time(file.created_at), "expires_at": _time(file.expires_at)}
+    return asdict(file) | times | {"url": file_url(file)}
 
 
 def _time(moment: datetime | None) -> str | None:
@@ -70,7 +76,8 @@ def position_of(cursor: str) -> Position:
         BadCursor: This service did not make it.
     """
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        padded = cursor + "=" * (-len(cursor) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
         micros, colon, file_id = text.partition(":")
         if not (colon and micros.isdecimal() and file_id):
             raise BadCursor

@@ -18,7 +18,7 @@ from quart_app.web.context import JoinedFields, services, streaming_request
 from quart_app.web.representation import file_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterable
 
     from quart_app.models import File
     from quart_app.streaming import Part, StreamingRequest
@@ -98,12 +98,15 @@ async def _form_uploads(
             if part.filename is None:
                 fields.setdefault(part.name, []).append(await _text(part))
                 continue
-            first = await anext(part, b"")
-            if part.filename or first:  # else a file input that was left empty
-                found += 1
-                name = display_name(part.filename)
-                kind = media_type(part.media_type, name)
-                yield Upload(chained([first], part), name, kind, lifetime=lifetime)
+            chunks: AsyncIterable[bytes] = part
+            if not part.filename:
+                first = await anext(part, b"")
+                if not first:  # a file input that was left empty
+                    continue
+                chunks = chained([first], part)
+            found += 1
+            name = display_name(part.filename)
+            yield Upload(chunks, name, media_type(part.media_type, name), lifetime=lifetime)
     if not found:
         raise BadForm("The form has no file.")
 
@@ -116,7 +119,8 @@ async def _text(part: Part) -> str:
 
 
 def _refuse_coding(request: StreamingRequest) -> None:
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+    codings = JoinedFields(request.headers).get("Content-Encoding") or "identity"
+    if {coding.strip().lower() for coding in codings.split(",")} - {"identity", ""}:
         raise UnsupportedEncoding("Send the file's own bytes, without Content-Encoding.")
 
 

@@ -7,6 +7,7 @@ SIGUSR1 has it write what runs on the loop to the file that `TEST_STATE_FILE` na
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -96,6 +97,8 @@ def watched_loop() -> Iterator[None]:
     """Does so for the running loop."""
     loop = asyncio.get_running_loop()
     watchdog = Watchdog(loop)
+    gc.collect()
+    gc.freeze()  # else each report would look through all that was imported
     loop.add_signal_handler(signal.SIGUSR1, _report, watchdog)
     watchdog.start()
     yield
@@ -103,6 +106,7 @@ def watched_loop() -> Iterator[None]:
 
 
 def _report(watchdog: Watchdog) -> None:
+    gc.collect()  # errors of tasks that nobody asked for are logged when those go
     tasks = [_description(task) for task in asyncio.all_tasks()]
     place = Path(os.environ["TEST_STATE_FILE"])
     unfinished = place.with_suffix(".new")

@@ -71,7 +71,7 @@ class TestCut:
     def test_client_is_gone(self, unchanged: ServerProcess, begin: object, size: int) -> None:
         with wire(unchanged) as client:
             begin(client, size)  # type: ignore[operator]
-            eventually(unchanged.parts, what="the upload begins")
+            eventually(unchanged.handling, what="the upload begins")
             client.reset()
 
 

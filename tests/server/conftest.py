@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.clients import session
 from tests.server.raw_app import ASKED_FOR
 from tests.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
 __all__ = ["LOOPS", "RAW", "RawServer"]
 
 LOOPS = ("uvloop", "asyncio")
@@ -28,10 +27,10 @@ class RawServer(ServerProcess):
         return [line for line in super().logs() if ASKED_FOR not in line.get("exception", "")]
 
 
-@pytest.fixture
-def stock(tmp_path: Path) -> Iterator[RawServer]:
-    """Stock Hypercorn, a new one for each test: it may leak and hang."""
-    server = RawServer(tmp_path, command=(*RAW, "stock", "uvloop"))
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawServer]:
+    """Stock Hypercorn, which may be left with leaks and hanging connections."""
+    server = RawServer(tmp_path_factory.mktemp("stock"), command=(*RAW, "stock", "uvloop"))
     yield server.ready()
     server.kill()
 
@@ -49,4 +48,6 @@ def running_layer(
 def ours(running_layer: RawServer) -> Iterator[RawServer]:
     """Hypercorn with this project's layer, on both loops; settled after every test."""
     yield running_layer
+    with session(running_layer) as client:
+        assert client.get("/release").status_code == 200
     running_layer.assert_settled()

@@ -29,6 +29,7 @@ ASKED_FOR = "failing as the test asked"
 
 RUNNING: list[str] = []
 SEEN: list[str] = []
+RELEASED = asyncio.Event()
 
 
 async def app(scope: Any, receive: Receive, send: Send) -> None:
@@ -90,21 +91,35 @@ async def _read(_: Any, query: dict[str, str], receive: Receive, send: Send) -> 
 
 
 async def _hold(_: Any, __: Any, receive: Receive, send: Send) -> None:
-    """Reads nothing and answers nothing for as long as a test may take."""
-    try:
-        await asyncio.sleep(600)
-    finally:
-        SEEN.append("released")
+    """Reads nothing and answers nothing until it is released."""
+    await RELEASED.wait()
 
 
-async def _drip(_: Any, query: dict[str, str], __: Receive, send: Send) -> None:
-    """Sends `count` lines, one each `pause` seconds."""
+async def _release(_: Any, __: Any, ___: Receive, send: Send) -> None:
+    RELEASED.set()
+    await asyncio.sleep(0)
+    RELEASED.clear()
+    await _answer(send, 200, b"")
+
+
+async def _drip(_: Any, query: dict[str, str], receive: Receive, send: Send) -> None:
+    """Sends `count` lines, one each `pause` seconds, while the client is there."""
+    gone = asyncio.ensure_future(_disconnected(receive))
     await send({"type": "http.response.start", "status": 200, "headers": []})
     for number in range(int(query["count"])):
         line = b"%d\n" % number
         await send({"type": "http.response.body", "body": line, "more_body": True})
-        await asyncio.sleep(float(query.get("pause", 0.1)))
+        await asyncio.wait({gone}, timeout=float(query.get("pause", 0.1)))
+        if gone.done():
+            return
+    gone.cancel()
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (message := await receive())["type"] != "http.disconnect":
+        pass
+    SEEN.append(f"disconnect, half closed: {message.get('half_closed', False)}")
 
 
 async def _bytes(_: Any, query: dict[str, str], __: Receive, send: Send) -> None:
@@ -157,5 +172,6 @@ HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[Non
     "/interim": _interim,
     "/read": _read,
     "/refuse": _refuse,
+    "/release": _release,
     "/state": _state,
 }
