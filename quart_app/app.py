@@ -100,7 +100,7 @@ def _reason(error: BaseException) -> str:
 async def _open_files(settings: Settings, stack: AsyncExitStack) -> Files:
     blobs = settings.data / "files"
     await in_thread(_make_directory, blobs)
-    catalog = await SqlCatalog.open(f"sqlite+aiosqlite:///{settings.data / 'catalog.db'}")
+    catalog = await SqlCatalog.open(settings.data / "catalog.db")
     stack.push_async_callback(catalog.close)
     files = Files(Store(LocalDriver(blobs), max_size=settings.max_upload_size), catalog)
     await files.check()

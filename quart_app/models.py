@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-__all__ = ["GIB", "KIB", "MIB", "ByteRange", "File"]
+__all__ = [
+    "GIB",
+    "KIB",
+    "MIB",
+    "ByteRange",
+    "File",
+    "Position",
+    "from_microseconds",
+    "to_microseconds",
+]
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Give the whole microseconds since the epoch at an aware time."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def from_microseconds(count: int) -> datetime:
+    """Give the time, UTC, at whole microseconds since the epoch.
+
+    Raises:
+        OverflowError: It is beyond the years of `datetime`.
+    """
+    return EPOCH + count * MICROSECOND
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,6 +49,19 @@ class ByteRange:
     def size(self) -> int:
         """Length in bytes."""
         return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in the list of files; a later one comes earlier in the list.
+
+    Attributes:
+        created_at: Moment of storing, UTC.
+        id: Key of the file, which orders files of one moment.
+    """
+
+    created_at: datetime
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +85,8 @@ class File:
     sha256: str
     created_at: datetime
     expires_at: datetime | None = None
+
+    @property
+    def position(self) -> Position:
+        """Its place in the list of files."""
+        return Position(self.created_at, self.id)

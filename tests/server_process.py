@@ -151,14 +151,14 @@ class ServerProcess:
         return int(found[1]) * 1024
 
     def threads(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/task"))
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
     def descriptors(self) -> list[str]:
         """What the open descriptors point to."""
         links = []
-        for name in os.listdir(f"/proc/{self.pid}/fd"):
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
             with suppress(FileNotFoundError):
-                links.append(str(Path(f"/proc/{self.pid}/fd/{name}").readlink()))
+                links.append(str(descriptor.readlink()))
         return links
 
     def _sockets(self) -> int:

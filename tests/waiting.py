@@ -15,7 +15,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.005
 
 
-def eventually(condition: Callable[[], T], *, seconds: float = 30, what: str = "") -> T:
+def eventually(condition: Callable[[], T | None], *, seconds: float = 30, what: str = "") -> T:
     """Gives the first true value of the condition, and fails at the deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

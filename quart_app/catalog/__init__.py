@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from quart_app.catalog.contract import Catalog, Position
+from quart_app.catalog.contract import Catalog
 from quart_app.catalog.memory import MemoryCatalog
 from quart_app.catalog.sql import SqlCatalog
 
-__all__ = ["Catalog", "MemoryCatalog", "Position", "SqlCatalog"]
+__all__ = ["Catalog", "MemoryCatalog", "SqlCatalog"]

@@ -1,17 +1,18 @@
-"""Database connections that outlive the calls made on them."""
+"""Database connections that outlive the jobs run on them, and the threads that run these."""
 
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from quart_app.catalog.engine import translated
+from quart_app.streaming import finished, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Connection
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy import Connection, Engine
 
 __all__ = ["Connections"]
 
@@ -21,54 +22,52 @@ ResultT = TypeVar("ResultT")
 class Connections:
     """A few connections, each opened when first needed and lent to one job at a time.
 
-    SQLAlchemy's pool would add half the time of a job to each, and would give up the connection of
-    a caller that is cancelled.
+    The threads are no others': were they those of the files, a stalled disk that holds all of them
+    would stop the catalog too. SQLAlchemy's pool would add to the time of each job.
 
     Args:
         engine: Makes the connections.
-        count: Most connections to open.
+        count: Most connections to open, and threads to start.
     """
 
-    def __init__(self, engine: AsyncEngine, count: int) -> None:
+    def __init__(self, engine: Engine, count: int) -> None:
         self._engine = engine
-        self._count = count
-        self._free: asyncio.LifoQueue[AsyncConnection | None] = asyncio.LifoQueue()
-        for _ in range(count):
-            self._free.put_nowait(None)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="quart-app-catalog")
+        # As many as threads, so whichever thread runs finds one, opened or not.
+        self._free: list[Connection | None] = [None] * count
 
     async def run(self, job: Callable[[Connection], ResultT]) -> ResultT:
-        """Runs the job to its end, even when the caller is cancelled.
+        """Runs the job in a thread and waits for its end, even when cancelled.
 
         Args:
-            job: Uses the connection as if it were a synchronous one. A transaction that it leaves
-                open is rolled back.
+            job: A transaction that it leaves open is rolled back.
 
         Raises:
             CatalogError: See `translated`.
             CatalogUnavailable: See `translated`.
             NoSpace: See `translated`.
         """
-        return await asyncio.shield(asyncio.create_task(self._run(job)))
+        loop = asyncio.get_running_loop()
+        return await finished(loop.run_in_executor(self._threads, self._run, job))
 
     async def close(self) -> None:
         """Waits for the jobs under way, then closes all connections; no job may come after."""
-        with translated():
-            for _ in range(self._count):
-                if connection := await self._free.get():
-                    await connection.close()
+        await in_thread(self._close)
 
-    async def _run(self, job: Callable[[Connection], ResultT]) -> ResultT:
-        connection = await self._free.get()
+    def _run(self, job: Callable[[Connection], ResultT]) -> ResultT:
+        connection = self._free.pop()
         try:
             with translated():
-                connection = connection or await self._engine.connect()
-                return await connection.run_sync(_run, job)
+                connection = connection or self._engine.connect()
+                try:
+                    return job(connection)
+                finally:
+                    connection.rollback()
         finally:
-            self._free.put_nowait(connection)
+            self._free.append(connection)
 
-
-def _run(connection: Connection, job: Callable[[Connection], ResultT]) -> ResultT:
-    try:
-        return job(connection)
-    finally:
-        connection.rollback()
+    def _close(self) -> None:
+        self._threads.shutdown()
+        with translated():
+            for connection in filter(None, self._free):
+                connection.close()

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from quart_app.models import File
+    from quart_app.models import File, Position
 
-__all__ = ["Catalog", "Position"]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """A place in the list of files; a later one comes earlier in the list.
-
-    Attributes:
-        created_at: Moment of storing, UTC.
-        id: Key of the file, which orders files of one moment.
-    """
-
-    created_at: datetime
-    id: str
+__all__ = ["Catalog"]
 
 
 class Catalog(Protocol):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alembic.util import CommandError
-from sqlalchemy import NullPool, event, make_url
+from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from quart_app.catalog.sqlite import connect
 from quart_app.errors import CatalogError, CatalogUnavailable, NoSpace, QuartAppError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 __all__ = ["reading", "translated", "writing"]
 
@@ -38,25 +38,25 @@ FAULTS: dict[int, type[QuartAppError]] = {
 }
 
 
-def reading(url: str) -> AsyncEngine:
+def reading(path: Path) -> Engine:
     """Returns an engine without transactions: each query sees what is committed by then.
 
     Args:
-        url: `sqlite:///` and the path of a file that an engine for writing has made.
+        path: A file that an engine for writing has made.
     """
-    return _sqlite(url, READ_PRAGMAS, skip_autocommit_rollback=True)
+    return _sqlite(path, READ_PRAGMAS, skip_autocommit_rollback=True)
 
 
-def writing(url: str) -> AsyncEngine:
+def writing(path: Path) -> Engine:
     """Returns an engine whose transactions exclude all other writers from their beginning.
 
     Args:
-        url: `sqlite:///` and the path of a file in a directory that exists.
+        path: A file in a directory that exists.
     """
-    engine = _sqlite(url, WRITE_PRAGMAS)
+    engine = _sqlite(path, WRITE_PRAGMAS)
 
     # A transaction that only turns to writing later fails at once when another one writes.
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -81,16 +81,37 @@ def translated() -> Iterator[None]:
         raise FAULTS.get(code, CatalogError) from error
 
 
-def _sqlite(url: str, pragmas: list[str], **options: Any) -> AsyncEngine:
-    return create_async_engine(
-        make_url(url).set(drivername="sqlite+aiosqlite"),
-        connect_args={
-            "async_creator_fn": connect,
-            "isolation_level": None,  # the driver begins nothing by itself
-            "pragmas": pragmas,
-            "timeout": BUSY_TIMEOUT_SECONDS,
-        },
-        hide_parameters=True,
-        poolclass=NullPool,
-        **options,
+def _sqlite(path: Path, pragmas: list[str], **options: Any) -> Engine:
+    # `?` and `%` have a meaning in a URL, `:memory:` in a relative path.
+    creator = partial(_connect, path.absolute(), pragmas)
+    return create_engine(
+        "sqlite://", creator=creator, hide_parameters=True, poolclass=NullPool, **options
     )
+
+
+def _connect(path: Path, pragmas: list[str]) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path,
+        timeout=BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,  # the driver begins nothing by itself
+        check_same_thread=False,  # any thread may use it, but one at a time
+    )
+    try:
+        for pragma in pragmas:
+            _set(connection, pragma)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    try:
+        connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        # Of those that turn a new file to WAL at once, all but one fail without waiting for it.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+        connection.execute(f"PRAGMA {pragma}")

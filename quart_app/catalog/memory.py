@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from quart_app.catalog.contract import Position
 from quart_app.errors import CatalogError, CatalogUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from quart_app.models import File
+    from quart_app.models import File, Position
 
 __all__ = ["MemoryCatalog"]
 
@@ -49,9 +49,9 @@ class MemoryCatalog:
         following = (
             file
             for file in self._files.values()
-            if not _is_expired(file, now) and (after is None or _position(file) < after)
+            if not _is_expired(file, now) and (after is None or file.position < after)
         )
-        return sorted(following, key=_position, reverse=True)[:limit]
+        return sorted(following, key=attrgetter("position"), reverse=True)[:limit]
 
     async def expired(self, *, now: datetime, limit: int) -> list[File]:
         """Returns expired files, longest expired first; see `Catalog.expired`."""
@@ -70,10 +70,6 @@ class MemoryCatalog:
     async def close(self) -> None:
         """Forgets every row."""
         self._rows = None
-
-
-def _position(file: File) -> Position:
-    return Position(file.created_at, file.id)
 
 
 def _is_expired(file: File, now: datetime) -> bool:

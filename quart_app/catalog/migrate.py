@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from alembic.config import Config
 from quart_app.catalog.engine import writing
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from pathlib import Path
 
 __all__ = ["migrate"]
 
@@ -20,30 +19,15 @@ __all__ = ["migrate"]
 _alembic = threading.Lock()
 
 
-async def migrate(url: str) -> None:
+def migrate(path: Path) -> None:
     """Runs the migrations that are missing, in one transaction.
 
     Processes that start at once wait for each other: the transaction excludes other writers.
-    Cancelled, it still ends what it began.
 
     Args:
-        url: Of the database; a new one is made.
+        path: The database; a new one is made.
     """
-    await asyncio.to_thread(_migrate, url)
-
-
-def _migrate(url: str) -> None:
-    # Alembic loads its scripts from disk in between, so it has a thread and a loop to itself.
-    with _alembic:
-        asyncio.run(_upgrade(url))
-
-
-async def _upgrade(url: str) -> None:
-    async with writing(url).begin() as connection:
-        await connection.run_sync(_run)
-
-
-def _run(connection: Connection) -> None:
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", "quart_app.catalog:migrations")
-    command.upgrade(config, "head")
+    with _alembic, writing(path).begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", "quart_app.catalog:migrations")
+        command.upgrade(config, "head")

@@ -16,15 +16,17 @@ from quart_app.catalog.group import Group
 from quart_app.catalog.migrate import migrate
 from quart_app.errors import CatalogError, CatalogUnavailable
 from quart_app.models import File
+from quart_app.streaming import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from pathlib import Path
     from typing import Self
 
     from sqlalchemy import Connection, Executable
 
-    from quart_app.catalog.contract import Position
+    from quart_app.models import Position
 
 __all__ = ["SqlCatalog"]
 
@@ -59,22 +61,22 @@ class SqlCatalog:
     Adding and removing wait for the disk together with whoever else does; see `Group`.
 
     Args:
-        url: `sqlite:///` and the path of a file with the newest tables, as `open` leaves it.
+        path: A file with the newest tables, as `open` leaves it.
     """
 
-    def __init__(self, url: str) -> None:
-        self._readers = Connections(reading(url), READ_CONNECTIONS)
-        self._writer = Connections(writing(url), 1)
+    def __init__(self, path: Path) -> None:
+        self._readers = Connections(reading(path), READ_CONNECTIONS)
+        self._writer = Connections(writing(path), 1)
         self._adds = Group(self._insert)
         self._removals = Group(self._delete)
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(cls, path: Path) -> Self:
         """Returns a catalog, its tables made or brought to the newest revision first.
 
         Args:
-            url: `sqlite:///` and the path of a file in a directory that exists.
+            path: A file, made if there is none, in a directory that exists.
 
         Raises:
             CatalogUnavailable: The file cannot be opened or written.
@@ -82,8 +84,8 @@ class SqlCatalog:
             CatalogError: The file is no database, or one of a newer version.
         """
         with translated():
-            await migrate(url)
-        return cls(url)
+            await in_thread(migrate, path)
+        return cls(path)
 
     async def add(self, files: Sequence[File]) -> None:
         """Adds a row for each file, or none; see `Catalog.add`."""
@@ -133,8 +135,8 @@ class SqlCatalog:
     async def _close(self) -> None:
         await self._adds.idle()
         await self._removals.idle()
-        await self._writer.close()
         await self._readers.close()
+        await self._writer.close()  # the last, which takes the WAL back into the file
 
     def _check_open(self) -> None:
         if self._closing:
@@ -148,9 +150,8 @@ class SqlCatalog:
         return await self._readers.run(lambda connection: connection.execute(query, values).all())
 
     async def _insert(self, batches: list[Sequence[File]]) -> list[None]:
-        rows = [dict(zip(_names, _values(file), strict=True)) for file in chain(*batches)]
-
         def job(connection: Connection) -> None:
+            rows = [dict(zip(_names, _values(file), strict=True)) for file in chain(*batches)]
             with connection.begin():
                 connection.execute(ADD, rows)
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import BigInteger, Column, Index, MetaData, String, Table
 from sqlalchemy.types import TypeDecorator
 
+from quart_app.models import from_microseconds, to_microseconds
+
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
 __all__ = ["Moment", "files", "metadata"]
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -25,11 +24,11 @@ class Moment(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> int | None:
         """Turns a time into microseconds."""
-        return None if value is None else (value - EPOCH) // MICROSECOND
+        return None if value is None else to_microseconds(value)
 
     def process_result_value(self, value: int | None, _dialect: Dialect) -> datetime | None:
         """Turns microseconds into a time."""
-        return None if value is None else EPOCH + value * MICROSECOND
+        return None if value is None else from_microseconds(value)
 
 
 metadata = MetaData()

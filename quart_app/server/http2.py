@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, RequestReceived, TrailersReceived
+from h2.events import DataReceived, RequestReceived, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
-from hypercorn.events import RawData
+from hypercorn.events import Closed, RawData
 from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.http_stream import ASGIHTTPState
@@ -21,6 +21,7 @@ from quart_app.server.stream import Stream
 
 if TYPE_CHECKING:
     from h2.events import Event as H2Event
+    from hypercorn.events import Event as IOEvent
     from hypercorn.protocol.events import Event
     from hypercorn.typing import ASGIReceiveEvent
 
@@ -64,6 +65,13 @@ class Http2(H2Protocol):
         self.connection.increment_flow_control_window(whole)
         await self._flush()
 
+    async def handle(self, event: IOEvent) -> None:
+        """Take what the connection has received, or its end."""
+        await super().handle(event)
+        if isinstance(event, Closed):
+            for stream_id in list(self.stream_buffers):
+                await self._forget(stream_id)
+
     async def _handle_events(self, events: list[H2Event]) -> None:
         for event in events:
             stream = self.streams.get(getattr(event, "stream_id", None) or 0)
@@ -75,6 +83,8 @@ class Http2(H2Protocol):
                 self.connection.reset_stream(event.stream_id, ErrorCodes.CONNECT_ERROR)
             else:
                 await super()._handle_events([event])
+                if isinstance(event, StreamReset):
+                    await self._forget(event.stream_id)
         await self._flush()
 
     def _take(self, event: DataReceived, stream: object) -> None:
@@ -115,15 +125,19 @@ class Http2(H2Protocol):
             await self._reset(stream_id, ErrorCodes.NO_ERROR)
 
     async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
-        self._unwanted.discard(stream_id)
         with suppress(ProtocolError):
             self.connection.reset_stream(stream_id, code)
+        await self._forget(stream_id)
+        await self._flush()
+
+    async def _forget(self, stream_id: int) -> None:
+        """Drop what is not sent yet; an application that waits to send goes on."""
+        self._unwanted.discard(stream_id)
         buffer = self.stream_buffers.pop(stream_id, None)
         if buffer is not None:
             await buffer.close()
             with suppress(MissingStreamError):
                 self.priority.remove_stream(stream_id)
-        await self._flush()
 
 
 def _tunnels(event: RequestReceived) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from quart_app.catalog import Position
 from quart_app.errors import CatalogUnavailable, NotFound
 from quart_app.models import File
 from quart_app.streaming import uninterrupted
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from quart_app.catalog import Catalog
+    from quart_app.models import Position
     from quart_app.storage import Reader, Store, Stored
 
 __all__ = ["Files", "Upload"]
@@ -152,7 +152,7 @@ class Files:
         while files := await self.page(limit=PAGE_ROWS, after=after):
             for file in files:
                 yield file
-            after = Position(files[-1].created_at, files[-1].id)
+            after = files[-1].position
 
     async def delete(self, file_id: str) -> None:
         """Delete a file.

@@ -8,17 +8,17 @@ import csv
 import io
 import json
 from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from quart_app.catalog import Position
 from quart_app.errors import BadCursor
-from quart_app.models import KIB, File
+from quart_app.models import KIB, File, Position, from_microseconds, to_microseconds
 from quart_app.protocol.conditions import Validators
 from quart_app.protocol.names import url_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable
+    from datetime import datetime
 
 
 __all__ = [
@@ -30,8 +30,6 @@ __all__ = [
     "streamed_ndjson",
     "validators_of",
 ]
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: A name that would make a file's URL that of its description.
 RESERVED_NAME = "info"
@@ -65,8 +63,9 @@ def _time(moment: datetime | None) -> str | None:
 
 def cursor_of(file: File) -> str:
     """Make the cursor of the page that follows a file."""
-    micros = (file.created_at - EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(f"{micros}:{file.id}".encode()).rstrip(b"=").decode()
+    position = file.position
+    text = f"{to_microseconds(position.created_at)}:{position.id}"
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
 def position_of(cursor: str) -> Position:
@@ -81,7 +80,7 @@ def position_of(cursor: str) -> Position:
         micros, colon, file_id = text.partition(":")
         if not (colon and micros.isdecimal() and file_id):
             raise BadCursor
-        return Position(EPOCH + timedelta(microseconds=int(micros)), file_id)
+        return Position(from_microseconds(int(micros)), file_id)
     except (binascii.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise BadCursor from error
 

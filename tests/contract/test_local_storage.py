@@ -1,4 +1,4 @@
-"""What the driver for local files does underneath: order on disk, locks, other processes, faults."""
+"""What the driver for local files does underneath: order, locks, other processes, faults."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ async def stream(pieces: Sequence[bytes]) -> AsyncGenerator[list[bytes]]:
         yield [piece]
 
 
+def key_with_place(root: Path) -> str:
+    """A key whose directory is there already, so that faults hit the file itself."""
+    key = new_key()
+    (root / key[:2]).mkdir(exist_ok=True)
+    return key
+
+
 async def stored(driver: LocalDriver, pieces: Sequence[bytes] = SHORT) -> str:
     key = new_key()
     async with driver.put(key, stream(pieces)) as blob:
@@ -56,6 +63,10 @@ async def nothing_known(_: Sequence[str]) -> set[str]:
 
 def files(root: Path) -> list[str]:
     return [path.name for path in root.rglob("*") if path.is_file()]
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def locked(path: Path) -> bool:
@@ -134,7 +145,7 @@ def recorded(done: list[str], name: str) -> Any:
     function = getattr(os, name)
 
     def record(first: Any, *args: Any, **options: Any) -> Any:
-        where = os.readlink(f"/proc/self/fd/{first}").rpartition("/")[2] if name == "fsync" else ""
+        where = Path(f"/proc/self/fd/{first}").readlink().name if name == "fsync" else ""
         result = function(first, *args, **options)
         done.append(f"{name} {where}".strip())
         return result
@@ -224,16 +235,16 @@ class TestFaults:
     ) -> None:
         await stored(driver)
         before = files(tmp_path)
-        descriptors = len(os.listdir("/proc/self/fd"))
-        with monkeypatch.context() as patch:
-            patch.setattr(os, call, failing(number))
-            with pytest.raises(StorageError) as raised:
-                async with driver.put(new_key(), stream(pieces)):
+        descriptors = open_descriptors()
+        for key in (key_with_place(tmp_path), new_key()):
+            with monkeypatch.context() as patch, pytest.raises(StorageError) as raised:
+                patch.setattr(os, call, failing(number))
+                async with driver.put(key, stream(pieces)):
                     pytest.fail("it was not written")
-        assert raised.type is error
-        assert isinstance(raised.value.__cause__, OSError)
-        assert files(tmp_path) == before
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+            assert raised.type is error
+            assert isinstance(raised.value.__cause__, OSError)
+            assert files(tmp_path) == before
+        assert open_descriptors() == descriptors
 
     @pytest.mark.parametrize(("number", "error"), FAULTS)
     async def test_of_reading_and_removing(
@@ -259,10 +270,11 @@ class TestFaults:
         pieces: list[bytes],
     ) -> None:
         """What could not be removed is a leftover, for the next sweep."""
+        key = key_with_place(tmp_path)
         with monkeypatch.context() as patch, pytest.raises(NoSpace):
             patch.setattr(os, "fsync", failing(errno.ENOSPC))
             patch.setattr(os, "unlink", failing(errno.EIO))
-            async with driver.put(new_key(), stream(pieces)):
+            async with driver.put(key, stream(pieces)):
                 pytest.fail("it was not written")
         assert len(files(tmp_path)) == 1
         assert await driver.sweep(nothing_known) == 1
@@ -301,8 +313,10 @@ async def test_cancelled_while_the_disk_stalls(
         opened.wait(30)
         return function(*args, **options)
 
+    key = key_with_place(tmp_path)
+
     async def put() -> None:
-        async with driver.put(new_key(), stream(pieces)):
+        async with driver.put(key, stream(pieces)):
             pytest.fail("it was cancelled")
 
     monkeypatch.setattr(os, call, stalled)
@@ -313,8 +327,9 @@ async def test_cancelled_while_the_disk_stalls(
         await asyncio.sleep(0.01)
     assert not task.done()
     [path] = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert locked(path)
+    was_locked = locked(path)
     opened.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert was_locked
     assert files(tmp_path) == []

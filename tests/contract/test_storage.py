@@ -74,9 +74,7 @@ def driver(request: pytest.FixtureRequest, local: LocalDriver) -> Driver:
 
 @pytest.fixture
 def behind(driver: Driver, tmp_path: Path) -> BackDoor:
-    return (
-        MemoryBackDoor(driver) if isinstance(driver, MemoryDriver) else LocalBackDoor(tmp_path)
-    )
+    return MemoryBackDoor(driver) if isinstance(driver, MemoryDriver) else LocalBackDoor(tmp_path)
 
 
 @contextmanager
@@ -127,7 +125,9 @@ def knowing(*keys: str) -> Callable[[Sequence[str]], Any]:
 
 class TestBlobs:
     @pytest.mark.parametrize("size", SIZES)
-    async def test_come_back_as_they_were(self, driver: Driver, behind: BackDoor, size: int) -> None:
+    async def test_come_back_as_they_were(
+        self, driver: Driver, behind: BackDoor, size: int
+    ) -> None:
         data = os.urandom(size)
         pieces = [[data[at : at + 300_000]] for at in range(0, size, 300_000)]
         key = await stored(driver, pieces)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LARGE = content(64 * MIB)
 HALF = len(LARGE) // 2
+MIDDLE = LARGE[: 24 * MIB]
 SMALL = content(3 * MIB + 1, seed=1)
 OVER = 81 * MIB
 
@@ -274,22 +275,22 @@ def test_sigterm_lets_transfers_end(start: Start, behind: Behind) -> None:
     server = start(settings={"accel_redirect": "/protected/", "drain": 30})
     nginx = behind(f"{server.host}:{server.port}", server.data)
     with nginx.session() as client:
-        path = upload(client, LARGE)["url"]
+        path = upload(client, MIDDLE)["url"]
     with nginx.wire(WINDOW) as ours, nginx.wire(WINDOW) as its, nginx.wire() as up:
         ours.request(f"GET {path}", "If-Match: *")
         its.request(f"GET {path}")
         downloads = [ours.response("GET"), its.response("GET")]
-        assert [response.read(MIB) for response in downloads] == [LARGE[:MIB]] * 2
-        up.request("POST /upload", f"Content-Length: {len(LARGE)}", body=LARGE[:HALF])
+        assert [response.read(MIB) for response in downloads] == [MIDDLE[:MIB]] * 2
+        up.request("POST /upload", f"Content-Length: {len(MIDDLE)}", body=MIDDLE[:MIB])
         eventually(server.parts, what="the upload begins")
         server.process.terminate()
         eventually(lambda: not listening(server), what="no new connections")
-        up.send(LARGE[HALF:])
+        up.send(MIDDLE[MIB:])
         assert up.response().status == 201
-        assert [response.read() == LARGE[MIB:] for response in downloads] == [True, True]
+        assert [response.read() == MIDDLE[MIB:] for response in downloads] == [True, True]
     server.assert_ends_well(seconds=10)
     assert len(server.rows()) == len(server.blobs()) == 2
-    assert sorted(sent_by(server, path, times=2)) == [0, len(LARGE)]
+    assert sorted(sent_by(server, path, times=2)) == [0, len(MIDDLE)]
     with nginx.session() as client:
         assert client.get("/healthz").status_code == 502
     nginx.expect("Connection refused")

@@ -87,6 +87,6 @@ def test_reload_takes_a_new_certificate(secure: Service, certificate: Path) -> N
     make_certificate(certificate.parent)
     secure.process.send_signal(signal.SIGHUP)
     eventually(lambda: served() != before, what="the new certificate")
-    assert served() == certificate.read_text()
     launcher = psutil.Process(secure.process.pid)
     eventually(lambda: len(launcher.children()) == 1, what="the old worker is gone")
+    assert served() == certificate.read_text()

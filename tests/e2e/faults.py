@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from quart import Quart
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from werkzeug.datastructures import ImmutableDict
 
 __all__ = ["impatient_quart", "stalled_disk"]
 
@@ -22,7 +20,7 @@ def stalled_disk() -> None:
     works = Path(os.environ["TEST_DISK_WORKS"])
     writev = os.writev
 
-    def stalled(descriptor: int, buffers: Sequence[bytes]) -> int:
+    def stalled(descriptor: int, buffers: Any) -> int:
         while not works.exists():
             time.sleep(POLL_SECONDS)
         return writev(descriptor, buffers)
@@ -32,4 +30,4 @@ def stalled_disk() -> None:
 
 def impatient_quart() -> None:
     """Quart's limit on whole responses is a second, in place of a minute."""
-    Quart.default_config = Quart.default_config | {"RESPONSE_TIMEOUT": 1}
+    Quart.default_config = ImmutableDict(Quart.default_config | {"RESPONSE_TIMEOUT": 1})

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quart_app import cli, worker
+from quart_app.app import create_app
 from tests.e2e import faults
 
 if TYPE_CHECKING:
@@ -122,19 +123,17 @@ def main() -> None:
     if sys.argv[1:] == ["worker"]:
         _work()
     else:
-        cli.WORKER_COMMAND = (sys.executable, "-m", "tests.e2e.instrumented", "worker")
+        cli.__dict__["WORKER_COMMAND"] = (sys.executable, "-m", "tests.e2e.instrumented", "worker")
         cli.main()
 
 
 def _work() -> None:
-    create_app = worker.create_app
-
     def create_watched(settings: Settings) -> Quart:
         app = create_app(settings)
         watch(app)
         return app
 
-    worker.create_app = create_watched
+    worker.__dict__["create_app"] = create_watched
     for name in os.environ.get("TEST_FAULTS", "").split():
         getattr(faults, name)()
     worker.main()

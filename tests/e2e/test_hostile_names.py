@@ -131,7 +131,7 @@ def test_broken_percent_encoding(server: ServerProcess, raw: str) -> None:
 
 @pytest.mark.parametrize("path", ["/files/../../etc/passwd", "/files/..%2f..%2fetc%2fpasswd",
                                   "/files/%00", "/files/catalog.db", "/files/aa/../../catalog.db",
-                                  "/files/" + "a" * 26, "/files/" + "A" * 26, "/files/" + "x" * 4000,
+                                  "/files/" + "a" * 26, "/files/" + "A" * 26, "/files/" + "x" * 999,
                                   "//files/a", "/files/%f0%9f%a6%86/info"])  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 def test_no_path_leads_elsewhere(server: ServerProcess, path: str, method: str) -> None:

@@ -140,6 +140,8 @@ class TestAnswer:
         assert len({upload(client, b"same")["id"] for _ in range(50)}) == 50
 
 
+DISPOSITION = "Content-Disposition: attachment"
+
 NAMED = [
     # request line, headers, name, media type
     ("POST /upload", [], "file", "application/octet-stream"),
@@ -152,15 +154,15 @@ NAMED = [
     ("PUT /upload/a/b/c.tar.gz", [], "c.tar.gz", "application/gzip"),
     ("PUT /upload/a.png", ["Content-Type: text/x-own; a=b"], "a.png", "text/x-own; a=b"),
     ("PUT /upload/a.png", ["Content-Type: nonsense"], "a.png", "image/png"),
-    ("POST /upload", ['Content-Disposition: attachment; filename="d.pdf"'], "d.pdf", "application/pdf"),
+    ("POST /upload", [f'{DISPOSITION}; filename="d.pdf"'], "d.pdf", "application/pdf"),
     (
         "POST /upload",
-        ["Content-Disposition: attachment; filename=\"x\"; filename*=UTF-8''%e2%82%ac.txt"],
+        [f"{DISPOSITION}; filename=\"x\"; filename*=UTF-8''%e2%82%ac.txt"],
         "€.txt",
         "text/plain",
     ),
-    ("POST /upload?name=q", ['Content-Disposition: attachment; filename="d.pdf"'], "q", "application/octet-stream"),
-]  # fmt: skip
+    ("POST /upload?name=q.png", [f'{DISPOSITION}; filename="d.pdf"'], "q.png", "image/png"),
+]
 
 
 @pytest.mark.parametrize(("line", "headers", "name", "media_type"), NAMED)

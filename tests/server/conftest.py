@@ -31,8 +31,10 @@ class RawServer(ServerProcess):
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawServer]:
     """Stock Hypercorn, which may be left with leaks and hanging connections."""
     server = RawServer(tmp_path_factory.mktemp("stock"), command=(*RAW, "stock", "uvloop"))
-    yield server.ready()
-    server.kill()
+    try:
+        yield server.ready()
+    finally:
+        server.kill()
 
 
 @pytest.fixture(scope="module", params=LOOPS)
@@ -40,8 +42,11 @@ def running_layer(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RawServer]:
     server = RawServer(tmp_path_factory.mktemp("ours"), command=(*RAW, "ours", request.param))
-    yield server.ready()
-    server.stop()
+    try:
+        yield server.ready()
+        server.stop()
+    finally:
+        server.kill()
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Any
@@ -70,18 +72,16 @@ def state(server: RawServer) -> dict[str, Any]:
     return found
 
 
-def running(server: RawServer) -> list[str]:
-    found: list[str] = state(server)["running"]
-    return found
+def running(server: RawServer) -> Counter[str]:
+    """Applications that have not returned."""
+    return Counter(state(server)["running"])
 
 
-def in_the_end(value: Callable[[], Any]) -> Any:
-    """Nothing once there is nothing, else what is there for as long as anybody looks."""
-    try:
-        comes_to_nothing(value, seconds=NEVER_SECONDS)
-    except AssertionError:
-        pass
-    return value()
+def running_in_the_end(server: RawServer, before: Counter[str]) -> list[str]:
+    """Applications that run, and did not before, for as long as anybody looks."""
+    with suppress(AssertionError):
+        comes_to_nothing(lambda: running(server) - before, seconds=NEVER_SECONDS)
+    return list(running(server) - before)
 
 
 def statuses(client: Wire) -> list[int]:
@@ -105,11 +105,34 @@ def statuses(client: Wire) -> list[int]:
 @fact(1, stock=["/refuse"], ours=[])
 def applications_that_never_return(server: RawServer) -> object:
     """It has answered with the body on its way, and the client is gone."""
+    before = running(server)
     with wire(server) as client:
         client.request("POST /refuse?after=0.5", f"Content-Length: {8 * MIB}", body=bytes(2 * MIB))
         client.socket.settimeout(NEVER_SECONDS)
         client.socket.recv(KIB)
-    return in_the_end(lambda: running(server))
+    return running_in_the_end(server, before)
+
+
+def _after_a_stalled_download(server: RawServer, *, aborted: bool) -> object:
+    before = running(server)
+    with http2(server) as client:
+        stalled = client.request("GET", "/bytes?size=10000000")
+        client.stalled.add(stalled)
+        client.until(lambda: len(client.answers[stalled].body) == 65_535)
+        if aborted:
+            client.reset(stalled)
+            return running_in_the_end(server, before)
+    return running_in_the_end(server, before)
+
+
+@fact(6, stock=["/bytes"], ours=[])
+def applications_whose_stream_was_reset(server: RawServer) -> object:
+    return _after_a_stalled_download(server, aborted=True)
+
+
+@fact(6, stock=["/bytes"], ours=[])
+def applications_whose_http2_connection_was_closed(server: RawServer) -> object:
+    return _after_a_stalled_download(server, aborted=False)
 
 
 @fact(2, stock="reset", ours=512 * KIB)

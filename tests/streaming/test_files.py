@@ -99,7 +99,8 @@ class TestWriting:
     async def test_more_chunks_than_one_call_takes(self, tmp_path: Path) -> None:
         data = content(3 * MOST_BUFFERS)
         with opened(tmp_path / "a") as descriptor:
-            await write_pieces(descriptor, gathered(stream(*[data[i : i + 1] for i in range(len(data))])))
+            single = [data[at : at + 1] for at in range(len(data))]
+            await write_pieces(descriptor, gathered(stream(*single)))
         assert (tmp_path / "a").read_bytes() == data
 
     async def test_short_writes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +113,9 @@ class TestWriting:
 
     async def test_error_of_the_disk(self) -> None:
         data = gathered(stream(content(2 * WRITE_SIZE)))
-        with opened(Path("/dev/full"), os.O_WRONLY) as descriptor:
-            with pytest.raises(OSError, match="No space"):
-                await write_pieces(descriptor, data)
+        full = opened(Path("/dev/full"), os.O_WRONLY)
+        with full as descriptor, pytest.raises(OSError, match="No space"):
+            await write_pieces(descriptor, data)
 
     async def test_error_of_the_source(self, tmp_path: Path) -> None:
         async def failing() -> AsyncGenerator[list[bytes]]:

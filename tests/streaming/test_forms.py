@@ -59,7 +59,7 @@ async def test_part_is_there_before_its_content() -> None:
     assert (part.name, len(fed)) == ("a", 1)
     await anext(part)
     assert len(fed) == 1
-    await parts.aclose()  # type: ignore[attr-defined]
+    await parts.aclose()
 
 
 @pytest.mark.parametrize("reads", [0, 1, 5])

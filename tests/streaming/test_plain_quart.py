@@ -6,8 +6,8 @@ Each runs on stock Hypercorn, whose early-answer deadlock (Hypercorn 1 and 2) co
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,10 +71,8 @@ class TestBackpressure:
 
             def send_more() -> int:
                 nonlocal sent
-                try:
+                with suppress(BlockingIOError):
                     sent += client.socket.send(BYTES[sent : sent + MIB])
-                except BlockingIOError:
-                    pass
                 return sent
 
             taken = settled_value(send_more)

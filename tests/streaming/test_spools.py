@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,13 +64,16 @@ def place(tmp_path: Path) -> str:
 
 def traces(place: str) -> list[str]:
     """Named files, and open or mapped ones without a name."""
-    links = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if _is_open(n)]
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            links.append(str(descriptor.readlink()))
     maps = Path("/proc/self/maps").read_text().splitlines()
-    return [text for text in [*os.listdir(place), *links, *maps] if place in text]
+    return [text for text in [*named(place), *links, *maps] if place in text]
 
 
-def _is_open(number: str) -> bool:
-    return os.path.lexists(f"/proc/self/fd/{number}")
+def named(place: str) -> list[str]:
+    return [str(path) for path in Path(place).iterdir()]
 
 
 @pytest.mark.parametrize("kind", SPOOLS)
@@ -85,7 +87,7 @@ class TestEvery:
                 got = [chunk async for chunk in spool.chunks()]
                 assert b"".join(got) == data
                 assert all(0 < len(chunk) <= READ_SIZE for chunk in got)
-            assert os.listdir(place) == []  # not even while it is there
+            assert named(place) == []  # not even while it is there
         assert traces(place) == []
 
     @pytest.mark.parametrize("size", [0, 500, 5000])

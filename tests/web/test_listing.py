@@ -46,14 +46,15 @@ def full(shared_server: Servers, names: list[str]) -> ServerProcess:
 
 
 def walked(client: httpx.Client, limit: int) -> list[list[dict[str, Any]]]:
-    pages, cursor = [], ""
-    while cursor is not None:
-        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+    pages: list[list[dict[str, Any]]] = []
+    query = {"limit": str(limit)}
+    while True:
         answer = client.get("/files", params=query).json()
         assert list(answer) == ["files", "next"]
         pages.append(answer["files"])
-        cursor = answer["next"]
-    return pages
+        if answer["next"] is None:
+            return pages
+        query["cursor"] = answer["next"]
 
 
 def test_pages(full: ServerProcess) -> None:
