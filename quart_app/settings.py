@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         ByteSize(256 * MIB), ge=0, description="bytes of a refused body received and dropped"
     )
     discard_timeout: float = Field(
-        10.0, ge=0, description="seconds that a refused body is received and dropped"
+        30.0, ge=0, description="seconds that a refused body is received and dropped"
     )
     sweep_interval: float = Field(
         3600.0, gt=0, description="seconds between removals of expired files and leftovers"
@@ -142,7 +142,7 @@ def _origin(layer: str, name: str) -> str:
 
 def _variables() -> dict[str, Any]:
     try:
-        return EnvSettingsSource(Settings)()
+        return EnvSettingsSource(Settings, env_ignore_empty=True)()
     except SettingsError as error:
         raise BadSettings(f"environment: {error}") from error
 

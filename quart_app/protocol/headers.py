@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-__all__ = ["QUOTED_STRING", "TOKEN", "Headers", "parameters"]
+__all__ = ["QUOTED_STRING", "TOKEN", "Headers", "as_utf8", "parameters"]
 
 #: Pattern of a token (RFC 9110, 5.6.2).
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 -- a word of the grammar, no secret
@@ -21,6 +21,14 @@ class Headers(Protocol):
 
     def get(self, name: str, /) -> str | None:
         """Return the value of the field called `name`, or None."""
+
+
+def as_utf8(field: str) -> str:
+    """Read a field as UTF-8 where it is, as clients send it; servers read all as ISO-8859-1."""
+    try:
+        return field.encode("iso-8859-1").decode()
+    except UnicodeError:
+        return field
 
 
 def parameters(header: str) -> tuple[str, dict[str, str]]:

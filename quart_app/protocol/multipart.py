@@ -157,6 +157,7 @@ class FormParser:
 
     def _begin(self, segment: MultipartSegment) -> PartHeader:
         headers = dict(segment.headerlist)
+        _refuse_encoded(headers)
         disposition = headers["Content-Disposition"]
         filename = segment.filename
         if "filename*" in disposition.lower():
@@ -174,6 +175,15 @@ class FormParser:
             raise FormTooComplex("A field of the form is too large.")
         if self._fields_size > self._limits.max_fields_size:
             raise FormTooComplex("The fields of the form are too large.")
+
+
+def _refuse_encoded(headers: Mapping[str, str]) -> None:
+    """Refuse parts whose bytes are not those of the file (RFC 7578, 4.3 and 4.7)."""
+    encoding = headers.get("Content-Transfer-Encoding", "binary").strip().lower()
+    if encoding not in {"binary", "8bit", "7bit"}:
+        raise BadForm("A part has a Content-Transfer-Encoding.")
+    if headers.get("Content-Type", "").lower().startswith("multipart/mixed"):
+        raise BadForm("A part holds parts; send each file as a part of its own.")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, RawData, Updated
 
 from quart_app.models import MIB
 from quart_app.server.http1 import Http1
@@ -21,6 +21,7 @@ from quart_app.server.stream import CONNECTION_STATE
 if TYPE_CHECKING:
     from asyncio import StreamReaderProtocol, Transport
 
+    from hypercorn.events import Event
     from hypercorn.typing import LifespanState
 
 __all__ = ["Connection"]
@@ -72,6 +73,12 @@ class Connection(TCPServer):
                 await super().run()
         finally:
             del self._running[self]
+
+    async def protocol_send(self, event: Event) -> None:
+        """Do what the protocol asks for."""
+        if isinstance(event, Updated) and event.idle and cast("Intake", self._intake).eof:
+            return  # it does not wait for another request
+        await super().protocol_send(event)
 
     async def _read_data(self) -> None:
         intake = cast("Intake", self._intake)

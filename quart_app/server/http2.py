@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, RequestReceived, StreamReset, TrailersReceived
+from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, RawData
-from hypercorn.protocol.events import StreamClosed
+from hypercorn.protocol.events import Body, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.http_stream import ASGIHTTPState
+from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import MissingStreamError
 
 from quart_app.models import KIB, MIB
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from h2.events import Event as H2Event
     from hypercorn.events import Event as IOEvent
     from hypercorn.protocol.events import Event
+    from hypercorn.protocol.http_stream import HTTPStream
     from hypercorn.typing import ASGIReceiveEvent
 
 __all__ = ["FRAME_SIZE", "STREAM_WINDOW", "Http2"]
@@ -30,6 +33,18 @@ __all__ = ["FRAME_SIZE", "STREAM_WINDOW", "Http2"]
 #: Bytes that a client may send ahead of the application on one stream. With what the request's
 #: body and a write under way hold, a stream stays under 4 MiB.
 STREAM_WINDOW = 1 * MIB
+
+#: Bytes dropped of the rest of a request that was answered, before its stream is reset.
+UNWANTED_SIZE = 8 * MIB
+
+#: DATA frames without a byte, which no window bounds, that a connection may bring.
+MOST_EMPTY_FRAMES = 1000
+
+#: Streams that a client may reset on one connection.
+MOST_RESETS = 1000
+
+#: Bytes read at once: of the smallest frames they hold, the loop is blocked for long enough.
+TURN_SIZE = 32 * KIB
 
 #: Largest frame that a client may send; fewer frames are less work.
 FRAME_SIZE = 256 * KIB
@@ -45,8 +60,11 @@ class Http2(H2Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: Streams whose answer is not sent to its end, after which the rest is not wanted.
-        self._unwanted: set[int] = set()
+        #: Streams answered before their request was complete, and what more of it is dropped. To
+        #: reset them at once (RFC 9113, 8.1) has clients lose the answer.
+        self._unwanted: dict[int, int] = {}
+        self._empty_frames = 0
+        self._resets = 0
 
     async def initiate(self, *args: Any) -> None:
         """Open the connection, with windows that fit a long wire."""
@@ -65,8 +83,16 @@ class Http2(H2Protocol):
         self.connection.increment_flow_control_window(whole)
         await self._flush()
 
+    #: Hypercorn closes a connection after so many requests, and all transfers on it.
+    keep_alive_requests = property(lambda _: 0, lambda *_: None)
+
     async def handle(self, event: IOEvent) -> None:
         """Take what the connection has received, or its end."""
+        if isinstance(event, RawData):
+            for start in range(0, len(event.data), TURN_SIZE):
+                await super().handle(RawData(event.data[start : start + TURN_SIZE]))
+                await asyncio.sleep(0)
+            return
         await super().handle(event)
         if isinstance(event, Closed):
             for stream_id in list(self.stream_buffers):
@@ -76,7 +102,7 @@ class Http2(H2Protocol):
         for event in events:
             stream = self.streams.get(getattr(event, "stream_id", None) or 0)
             if isinstance(event, DataReceived):
-                self._take(event, stream)
+                await self._take(event, stream)
             elif isinstance(event, TrailersReceived) and isinstance(stream, Stream):
                 stream.trailers.extend(event.headers)
             elif isinstance(event, RequestReceived) and _tunnels(event):
@@ -85,18 +111,37 @@ class Http2(H2Protocol):
                 await super()._handle_events([event])
                 if isinstance(event, StreamReset):
                     await self._forget(event.stream_id)
+                    await self._count_reset()
+                elif isinstance(event, StreamEnded):
+                    self._unwanted.pop(event.stream_id, None)
         await self._flush()
 
-    def _take(self, event: DataReceived, stream: object) -> None:
+    async def _take(self, event: DataReceived, stream: HTTPStream | WSStream | None) -> None:
         """Hand data over without waiting: the window bounds it, and opens as it is read."""
-        taken = partial(self._taken, event.flow_controlled_length, event.stream_id)
-        if isinstance(stream, Stream):
+        size, stream_id = event.flow_controlled_length, event.stream_id
+        if isinstance(stream, Stream) and event.data:
+            stream.inbox.taken = partial(self._taken, stream_id)
             message = {"type": "http.request", "body": event.data, "more_body": True}
-            stream.inbox.push(cast("ASGIReceiveEvent", message), taken)
-        else:  # answered already
-            taken()
+            stream.inbox.push(cast("ASGIReceiveEvent", message), size)
+            return
+        if isinstance(stream, WSStream):
+            await stream.handle(Body(stream_id=stream_id, data=event.data))
+        self._taken(stream_id, size)
+        await self._drop(stream_id, size)
 
-    def _taken(self, size: int, stream_id: int) -> None:
+    async def _drop(self, stream_id: int, size: int) -> None:
+        """Count what comes for nobody: empty frames, and the rest of what was answered."""
+        self._empty_frames += not size
+        if self._empty_frames > MOST_EMPTY_FRAMES:
+            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            await self._flush()
+            await self.send(Closed())
+        if stream_id in self._unwanted:
+            self._unwanted[stream_id] -= size
+            if self._unwanted[stream_id] < 0 and stream_id not in self.stream_buffers:
+                await self._reset(stream_id, ErrorCodes.NO_ERROR)
+
+    def _taken(self, stream_id: int, size: int) -> None:
         self.connection.acknowledge_received_data(size, stream_id)
         if not self.closed and (update := self.connection.data_to_send()):
             self.task_group.spawn(self.send, RawData(update))
@@ -112,17 +157,12 @@ class Http2(H2Protocol):
             return
         if stream.state is not ASGIHTTPState.CLOSED:  # the application failed within its answer
             await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
-        elif not stream.complete:  # RFC 9113, 8.1: answered, the rest is not wanted
-            if stream_id in self.stream_buffers:
-                self._unwanted.add(stream_id)
-            else:
-                await self._reset(stream_id, ErrorCodes.NO_ERROR)
+        elif not stream.complete:
+            self._unwanted[stream_id] = UNWANTED_SIZE
 
     async def _send_data(self, stream_id: int) -> None:
         with suppress(KeyError, MissingStreamError):  # reset while data waited for the wire
             await super()._send_data(stream_id)
-        if stream_id in self._unwanted and stream_id not in self.stream_buffers:
-            await self._reset(stream_id, ErrorCodes.NO_ERROR)
 
     async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
         with suppress(ProtocolError):
@@ -132,12 +172,20 @@ class Http2(H2Protocol):
 
     async def _forget(self, stream_id: int) -> None:
         """Drop what is not sent yet; an application that waits to send goes on."""
-        self._unwanted.discard(stream_id)
+        self._unwanted.pop(stream_id, None)
         buffer = self.stream_buffers.pop(stream_id, None)
         if buffer is not None:
             await buffer.close()
             with suppress(MissingStreamError):
                 self.priority.remove_stream(stream_id)
+
+    async def _count_reset(self) -> None:
+        """End a client that opens streams only to reset them (CVE-2023-44487)."""
+        self._resets += 1
+        if self._resets > MOST_RESETS:
+            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            await self._flush()
+            await self.send(Closed())
 
 
 def _tunnels(event: RequestReceived) -> bool:

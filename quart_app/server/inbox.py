@@ -18,6 +18,10 @@ __all__ = ["INBOX_SIZE", "Inbox"]
 #: Bytes of a body that wait for the application before `put` does.
 INBOX_SIZE = 128 * KIB
 
+#: Smaller pieces of a body are put together while they wait: a message costs some 600 bytes, and a
+#: client may send its body byte by byte.
+MERGE_SIZE = 64 * KIB
+
 
 class Inbox:
     """Messages from the connection to the application.
@@ -25,10 +29,15 @@ class Inbox:
     Hypercorn's own queue counts messages, not bytes, and makes the news that a stream has ended
     wait for an application that may read no more: a deadlock. Here only bodies wait, and nothing
     does once the application has returned.
+
+    Args:
+        taken: Called with the credit of what was received or dropped.
     """
 
-    def __init__(self) -> None:
-        self._messages: deque[tuple[ASGIReceiveEvent, Callable[[], None] | None]] = deque()
+    def __init__(self, taken: Callable[[int], None] | None = None) -> None:
+        self.taken = taken
+        self._messages: deque[dict[str, Any]] = deque()
+        self._credits: deque[int] = deque()
         self._held = 0
         self._closed = False
         self._arrived = asyncio.Event()
@@ -41,15 +50,24 @@ class Inbox:
             self._room.clear()
             await self._room.wait()
 
-    def push(self, message: ASGIReceiveEvent, taken: Callable[[], None] | None = None) -> None:
+    def push(self, message: ASGIReceiveEvent, credit: int = 0) -> None:
         """Hand a message over at once.
 
         Args:
             message: What the application receives.
-            taken: Called once it was received or dropped; bounds what is handed over.
+            credit: What `taken` is told of it later; bounds what is handed over.
         """
-        self._messages.append((message, taken))
-        self._held += _size(message)
+        added = cast("dict[str, Any]", message)
+        last = self._messages[-1] if self._messages else {}
+        if added.get("more_body") and last.get("more_body") and len(last["body"]) < MERGE_SIZE:
+            if not isinstance(last["body"], bytearray):
+                last["body"] = bytearray(last["body"])
+            last["body"] += added["body"]
+            self._credits[-1] += credit
+        else:
+            self._messages.append(added)
+            self._credits.append(credit)
+        self._held += len(added.get("body", b""))
         self._arrived.set()
         if self._closed:
             self.close()
@@ -62,12 +80,14 @@ class Inbox:
         return self._next()
 
     def _next(self) -> ASGIReceiveEvent:
-        message, taken = self._messages.popleft()
-        self._held -= _size(message)
+        message, credit = self._messages.popleft(), self._credits.popleft()
+        if "body" in message:
+            message["body"] = bytes(message["body"])
+            self._held -= len(message["body"])
         self._room.set()
-        if taken is not None:
-            taken()
-        return message
+        if self.taken is not None and credit:
+            self.taken(credit)
+        return cast("ASGIReceiveEvent", message)
 
     def close(self) -> None:
         """Drop everything, now and from now on: the application has returned."""
@@ -75,7 +95,3 @@ class Inbox:
         while self._messages:
             self._next()
         self._room.set()
-
-
-def _size(message: ASGIReceiveEvent) -> int:
-    return len(cast("dict[str, Any]", message).get("body", b""))

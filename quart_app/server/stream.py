@@ -96,7 +96,6 @@ class Stream(HTTPStream):
         scope["extensions"]["http.response.early_hint"] = {}
         scope["extensions"][SERVER_EXTENSION] = ServerAbilities(
             unsent=connection.unsent if connection else None,
-            ends_early=scope["http_version"] == "2",
             interim=scope["http_version"] in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
         )

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from quart_app.errors import CatalogUnavailable, NotFound
+import structlog
+
+from quart_app.errors import CatalogUnavailable, NotFound, StorageError
 from quart_app.models import File
 from quart_app.streaming import uninterrupted
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from quart_app.storage import Reader, Store, Stored
 
 __all__ = ["Files", "Upload"]
+
+LOG = structlog.get_logger("quart_app.files")
 
 #: Rows fetched at once where a whole list is walked.
 PAGE_ROWS = 500
@@ -168,7 +172,10 @@ class Files:
         # A crash between the two leaves bytes that nobody knows, for the sweep.
         if not await self._catalog.remove(file_id):
             return False
-        await self.store.delete(file_id)
+        try:
+            await self.store.delete(file_id)
+        except StorageError as error:
+            LOG.warning("bytes left to the sweep", id=file_id, cause=repr(error.__cause__))
         return True
 
     async def sweep(self) -> int:

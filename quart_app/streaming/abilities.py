@@ -20,13 +20,11 @@ class ServerAbilities:
 
     Attributes:
         unsent: Gives the bytes written to the connection that its client has not taken.
-        ends_early: An answer may end while the body still arrives; the server drops the rest.
         interim: `http.response.interim` messages are sent as interim answers (1xx).
         awaits_reading: A client that sent `Expect: 100-continue` is told to go on when the
             application first receives.
     """
 
     unsent: Callable[[], int] | None = None
-    ends_early: bool = False
     interim: bool = False
     awaits_reading: bool = False

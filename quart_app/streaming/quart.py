@@ -50,7 +50,7 @@ SEND_SIZE = 1 * MIB
 DEFAULTS = {
     "STALL_TIMEOUT": 60.0,  # seconds without a byte, in either direction
     "DISCARD_SIZE": 256 * MIB,  # bytes of a body received and dropped after an early answer
-    "DISCARD_TIMEOUT": 10.0,  # seconds for the same
+    "DISCARD_TIMEOUT": 30.0,  # seconds for the same
     "DISCONNECT_GRACE": 30.0,  # seconds for a handler to end once its client is gone
 }
 
@@ -202,7 +202,7 @@ class StreamingConnection(ASGIHTTPConnection):
                     await self._send_chunks(send, chunks, timer)
             if self.server.awaits_reading and not body.wanted.is_set():
                 body.abandon()  # nothing was asked for, nothing comes
-            elif not self.server.ends_early:
+            else:
                 # The answer is out, all but its end; a server may close the connection after that.
                 await body.discard(config["DISCARD_SIZE"], config["DISCARD_TIMEOUT"])
             self.answered = True

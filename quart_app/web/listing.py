@@ -61,9 +61,11 @@ async def describe(file_id: str) -> dict[str, Any]:
 
 
 @listing.delete("/files/<file_id>")
-async def delete(file_id: str) -> tuple[str, int]:
+async def delete(file_id: str) -> Response:
     """Delete a file, unless a condition speaks against it (RFC 9110, 13.1)."""
     file = await services().files.get(file_id)
     evaluate("DELETE", JoinedFields(request.headers), validators_of(file))
     await services().files.delete(file_id)
-    return "", 204
+    response = Response(None, 204)
+    del response.headers["Content-Type"]
+    return response

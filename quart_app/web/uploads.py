@@ -11,6 +11,7 @@ from quart import Blueprint, Response, jsonify
 from quart_app.errors import BadForm, BadRequest, UnsupportedEncoding
 from quart_app.models import MIB
 from quart_app.protocol.digests import declared_digests
+from quart_app.protocol.headers import as_utf8
 from quart_app.protocol.names import display_name, media_type, parse_disposition_name
 from quart_app.services import Upload
 from quart_app.streaming import chained, form_parts, verified
@@ -60,7 +61,8 @@ async def _store_raw(request: StreamingRequest, name: str | None) -> Response:
     files = services().files
     await files.store.admit(request.content_length)
     request.body.limit_to(files.store.max_size)
-    raw_name = name or parse_disposition_name(request.headers.get("Content-Disposition"))
+    disposition = as_utf8(request.headers.get("Content-Disposition", ""))
+    raw_name = name or parse_disposition_name(disposition)
     shown = display_name(raw_name)
     kept = await files.add_one(
         Upload(

@@ -51,10 +51,22 @@ def chunked(server: ServerProcess, data: bytes, *headers: str) -> tuple[int, str
 
 
 class TestSmallDisk:
+    @pytest.fixture(scope="class")
+    def on_small_disk(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+        directory = tmp_path_factory.mktemp("small")
+        wrapper = on_tmpfs(directory / "data", DISK_MIB)
+        server = ServerProcess(directory, wrapper=wrapper)
+        yield server.ready()
+        server.stop()
+
     @pytest.fixture
-    def server(self, start: Start, tmp_path: Path) -> ServerProcess:
-        data = tmp_path / "small"
-        return start(settings={"data": data}, wrapper=on_tmpfs(data, DISK_MIB))
+    def server(self, on_small_disk: ServerProcess) -> Iterator[ServerProcess]:
+        """The server, whose disk is empty before and after."""
+        yield on_small_disk
+        with session(on_small_disk) as client:
+            for key in on_small_disk.rows():
+                assert client.delete(f"/files/{key}").status_code == 204
+        on_small_disk.assert_settled()
 
     def test_declared_length_that_does_not_fit(self, server: ServerProcess) -> None:
         length = f"Content-Length: {len(BYTES)}"

@@ -300,7 +300,7 @@ def test_quarts_limit_on_whole_responses_is_gone(start: Any) -> None:
         got = []
         while chunk := response.read(256 * 1024):
             got.append(chunk)
-            if time.monotonic() - started < 4:
+            if time.monotonic() - started < 3:
                 time.sleep(0.1)
     assert b"".join(got) == data
 

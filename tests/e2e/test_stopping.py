@@ -33,8 +33,7 @@ def listening(server: ServerProcess) -> bool:
         return probe.connect_ex((server.host, server.port)) == 0
 
 
-@pytest.mark.parametrize("command", [SERVE, WATCHED], ids=["as it comes", "watched"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "command"), [(signal.SIGTERM, SERVE), (signal.SIGINT, WATCHED)])
 def test_idle(start: Start, number: int, command: tuple[str, ...]) -> None:
     server = start(command=command)
     with session(server) as client, wire(server), wire(server) as half:
@@ -43,8 +42,7 @@ def test_idle(start: Start, number: int, command: tuple[str, ...]) -> None:
         assert server.stop(number) < 5
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_transfers_end(start: Start, number: int) -> None:
+def test_transfers_end(start: Start) -> None:
     server = start(settings={"drain": 30})
     with session(server) as client:
         path = upload(client, BYTES)["url"]
@@ -54,7 +52,7 @@ def test_transfers_end(start: Start, number: int) -> None:
         assert response.read(MIB) == BYTES[:MIB]
         up.request("POST /upload", f"Content-Length: {len(BYTES)}", body=BYTES[:MIB])
         eventually(server.parts, what="the upload begins")
-        server.process.send_signal(number)
+        server.process.terminate()
         eventually(lambda: not listening(server), what="no new connections")
         up.send(BYTES[MIB:])
         assert up.response().status == 201

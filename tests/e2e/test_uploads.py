@@ -233,7 +233,7 @@ class TestConcurrent:
         async def send_all() -> list[bool]:
             limits = httpx.Limits(max_connections=100)
             async with httpx.AsyncClient(base_url=server.base_url, limits=limits, timeout=60) as c:
-                return await asyncio.gather(*(send(c, seed) for seed in range(150)))
+                return await asyncio.gather(*(send(c, seed) for seed in range(100)))
 
         assert all(asyncio.run(send_all()))
 

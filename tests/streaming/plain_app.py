@@ -28,7 +28,16 @@ if "STOCK" not in os.environ:
 app.config["DISCARD_TIMEOUT"] = 2
 watch(app)
 
-SEEN: list[str] = []
+
+class Seen(list[str]):
+    """What happened inside; said on standard output too, for when the server has ended."""
+
+    def append(self, text: str) -> None:
+        print(text, flush=True)  # noqa: T201
+        super().append(text)
+
+
+SEEN = Seen()
 
 MIB = 1024 * 1024
 

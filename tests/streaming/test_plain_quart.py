@@ -28,8 +28,9 @@ LENGTH = f"Content-Length: {len(BYTES)}"
 CHUNKED = "Transfer-Encoding: chunked"
 
 
-def started(directory: Path, **variables: str) -> ServerProcess:
-    return ServerProcess(directory, command=COMMAND, variables=variables).ready()
+def started(directory: Path, *arguments: str, **variables: str) -> ServerProcess:
+    command = (*COMMAND, *arguments)
+    return ServerProcess(directory, command=command, variables=variables).ready()
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +220,15 @@ class TestDisconnect:
             client.response("GET").read(reads)
             client.reset()
         eventually(lambda: seen(server)[before:] == ["generator closed", "resource closed"])
+
+    def test_end_of_the_server_closes_generators_too(self, tmp_path: Path) -> None:
+        server = started(tmp_path, "--graceful-timeout", "1")
+        with wire(server) as client:
+            client.request("GET /endless")
+            client.response("GET")
+            server.process.terminate()
+            server.process.wait(20)
+        assert server.out.read_text().split("\n")[:2] == ["generator closed", "resource closed"]
 
     def test_both_ways_at_once(self, server: ServerProcess) -> None:
         with wire(server) as client:

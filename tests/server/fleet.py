@@ -1,0 +1,146 @@
+"""A launcher with its workers, and traffic that counts what fails."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from tests.e2e.clients import CLIENT_SECONDS
+from tests.server_process import START_SECONDS, ServerProcess
+from tests.waiting import eventually
+
+__all__ = ["Fleet", "Traffic"]
+
+#: What the launcher says once all its workers serve.
+SERVING = re.compile(r"^serving on (\S+)$", re.MULTILINE)
+
+TCP = re.compile(r"^https?://(127\.0\.0\.1|\[::1\]):(\d+)$")
+
+
+class Fleet(ServerProcess):
+    """A launcher in a process of its own, and what it launched."""
+
+    def ready(self) -> Fleet:
+        """Waits until all workers serve."""
+        said = eventually(self._announcement, seconds=START_SECONDS, what="the launcher starts")
+        self.address = said[1]
+        if place := TCP.match(self.address):
+            self.base_url, self.host, self.port = self.address, place[1], int(place[2])
+        self.pid = self.workers()[0]
+        self._first_sockets = self._sockets()
+        self._first_tasks = Counter(self.state()["tasks"]) if self._watched else Counter[str]()
+        return self
+
+    def _announcement(self) -> re.Match[str] | None:
+        assert self.process.poll() is None, f"it ended: {self.err.read_text()[-4000:]}"
+        return SERVING.search(self.out.read_text())
+
+    def workers(self) -> list[int]:
+        """Processes that serve, the oldest first."""
+        alive = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):
+                if child.status() != psutil.STATUS_ZOMBIE and "worker" in " ".join(child.cmdline()):
+                    alive.append((child.create_time(), child.pid))
+        return [pid for _, pid in sorted(alive)]
+
+    def worker_of(self, connected: socket.socket) -> int:
+        """The worker at the other end of a connection."""
+        port = connected.getsockname()[1]
+
+        def found() -> int | None:
+            for pid in self.workers():
+                connections = psutil.Process(pid).net_connections("tcp")
+                if any(c.raddr and c.raddr.port == port for c in connections):
+                    return pid
+            return None
+
+        return eventually(found, what="a worker accepts the connection") or 0
+
+    def listening(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((self.host.strip("[]"), self.port)) == 0
+
+    def assert_settled(self) -> None:
+        """Every worker is settled."""
+        for pid in self.workers():
+            self.pid = pid
+            super().assert_settled()
+
+    def assert_gone(self, workers: list[int]) -> None:
+        """These processes have ended, or are about to."""
+        eventually(lambda: not any(map(_alive, workers)), seconds=10, what="the workers end")
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.logs() if line.get("event") == event]
+
+    def expect_logged(self, event: str) -> None:
+        """Takes everything logged so far for expected, if the event is there."""
+        assert self.logged(event)
+        self._lines_seen = len(self.logs())
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Traffic:
+    """Requests one after another, each on a connection of its own.
+
+    Attributes:
+        answered: How many were answered 200.
+        failures: What became of the others.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.answered = 0
+        self.failures: list[str] = []
+        self._fleet = fleet
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(2)]
+
+    def __enter__(self) -> Traffic:
+        for thread in self._threads:
+            thread.start()
+        self.flows()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def flows(self) -> None:
+        """Waits until some more requests were answered."""
+        wanted = self.answered + 20
+        eventually(lambda: self.answered >= wanted, what="requests are answered")
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._request()
+            except OSError as error:
+                self.failures.append(repr(error))
+            time.sleep(0.002)
+
+    def _request(self) -> None:
+        with socket.create_connection((self._fleet.host, self._fleet.port)) as connected:
+            connected.settimeout(CLIENT_SECONDS)
+            connected.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while data := connected.recv(65536):
+                answer += data
+        if answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"}\n"):
+            self.answered += 1
+        else:
+            self.failures.append(repr(answer))

@@ -1,0 +1,285 @@
+"""Workers that are stopped, killed, replaced and restarted while they carry transfers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.clients import MIB, content, session, sha256, upload, wire
+from tests.server.conftest import LOOPS
+from tests.server.fleet import Fleet, Traffic
+from tests.server_process import SERVE, WATCHED
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from http.client import HTTPResponse
+    from pathlib import Path
+
+    from tests.e2e.clients import Wire
+
+    Launch = Callable[..., Fleet]
+
+BYTES = content(16 * MIB)
+
+#: A small window, so that most of a download is still to be sent.
+WINDOW = 64 * 1024
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """Starts launchers of a test's own."""
+    fleets: list[Fleet] = []
+
+    def launch_one(command: tuple[str, ...] = WATCHED, **settings: object) -> Fleet:
+        directory = tmp_path / f"fleet-{len(fleets)}"
+        fleets.append(Fleet(directory, settings, command=command))
+        return fleets[-1].ready()
+
+    yield launch_one
+    for fleet in fleets:
+        fleet.kill()
+
+
+@pytest.fixture(scope="module")
+def running_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    directory = tmp_path_factory.mktemp("fleet")
+    config = directory / "own.toml"
+    config.write_text("")
+    fleet = Fleet(directory, {"workers": 4, "config": config, "sweep_interval": 0.2})
+    try:
+        yield fleet.ready()
+        fleet.stop()
+    finally:
+        fleet.kill()
+
+
+@pytest.fixture
+def fleet(running_fleet: Fleet) -> Iterator[Fleet]:
+    """Four workers, which may be others afterwards, but four."""
+    yield running_fleet
+    eventually(lambda: len(running_fleet.workers()) == 4, what="four workers run")
+    running_fleet.assert_settled()
+
+
+class Transfers:
+    """Uploads and downloads that have begun; each is to be completed."""
+
+    def __init__(self, fleet: Fleet, stack: ExitStack, count: int) -> None:
+        with session(fleet) as client:
+            path = upload(client, BYTES)["url"]
+        self._fleet = fleet
+        self.uploads = [stack.enter_context(wire(fleet)) for _ in range(count)]
+        self.downloads: list[tuple[Wire, HTTPResponse]] = []
+        for client in self.uploads:
+            client.request("POST /upload", f"Content-Length: {len(BYTES)}", body=BYTES[:MIB])
+        for _ in range(count):
+            client = stack.enter_context(wire(fleet, WINDOW))
+            client.request(f"GET {path}")
+            response = client.response("GET")
+            assert response.read(MIB) == BYTES[:MIB]
+            self.downloads.append((client, response))
+        eventually(lambda: len(fleet.parts()) == count, what="the uploads begin")
+
+    def complete(self) -> None:
+        """All come to their ends, with the right bytes."""
+        for client in self.uploads:
+            client.send(BYTES[MIB:])
+            response = client.response()
+            assert response.status == 201
+            assert json.loads(response.read())["files"][0]["sha256"] == sha256(BYTES)
+        for _, response in self.downloads:
+            assert response.read() == BYTES[MIB:]
+
+    def without(self, worker: int) -> None:
+        """Leaves out those that a worker has."""
+        self.uploads = [c for c in self.uploads if self._fleet.worker_of(c.socket) != worker]
+        self.downloads = [
+            (c, r) for c, r in self.downloads if self._fleet.worker_of(c.socket) != worker
+        ]
+
+
+@contextmanager
+def transfers(fleet: Fleet, count: int) -> Iterator[Transfers]:
+    with ExitStack() as stack:
+        yield Transfers(fleet, stack, count)
+
+
+class TestStop:
+    @pytest.mark.parametrize(("workers", "loop"), [(1, "asyncio"), (4, "uvloop")])
+    def test_transfers_end(self, launch: Launch, workers: int, loop: str) -> None:
+        fleet = launch(workers=workers, loop=loop)
+        with transfers(fleet, 4) as begun, wire(fleet) as idle:
+            fleet.process.send_signal(signal.SIGTERM)
+            eventually(lambda: not fleet.listening(), seconds=5, what="the listeners close")
+            assert idle.socket.recv(1) == b""
+            begun.complete()
+        fleet.assert_ends_well()
+        assert len(fleet.rows()) == len(fleet.blobs()) == 5
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_transfers_that_take_too_long_are_cut(self, launch: Launch, loop: str) -> None:
+        fleet = launch(workers=2, drain=1, loop=loop)
+        with transfers(fleet, 2):
+            assert 1 <= fleet.stop() < 10
+        assert len(fleet.rows()) == len(fleet.blobs()) == 1
+
+    def test_while_a_worker_is_being_replaced(self, launch: Launch) -> None:
+        """A worker that dies young is replaced after a pause: the stop comes into that."""
+        fleet = launch(SERVE)
+        os.kill(fleet.pid, signal.SIGKILL)
+        eventually(lambda: fleet.logged("worker died"))
+        fleet.expect_logged("worker died")
+        assert fleet.stop() < 5
+        fleet.assert_gone([fleet.pid])
+
+    def test_while_workers_are_restarted(self, launch: Launch) -> None:
+        fleet = launch(SERVE, workers=2)
+        before = fleet.workers()
+        fleet.process.send_signal(signal.SIGHUP)
+        eventually(lambda: set(fleet.workers()) - set(before), what="a restart begins")
+        workers = fleet.workers()
+        assert fleet.stop() < 10
+        fleet.assert_gone(workers)
+
+    def test_launcher_is_killed(self, launch: Launch) -> None:
+        """Its workers go with it, whatever they are doing."""
+        fleet = launch(SERVE, workers=2)
+        workers = fleet.workers()
+        with transfers(fleet, 2) as begun:
+            os.kill(fleet.process.pid, signal.SIGKILL)
+            fleet.assert_gone(workers)
+            with pytest.raises((ConnectionError, HTTPException)):
+                begun.complete()
+        assert not fleet.listening()
+
+
+class TestReplacement:
+    def test_worker_is_killed_under_load(self, fleet: Fleet) -> None:
+        """What it was carrying is lost, and nothing else."""
+        with transfers(fleet, 6) as begun, Traffic(fleet) as traffic:
+            killed = fleet.worker_of(begun.uploads[0].socket)
+            begun.without(killed)
+            os.kill(killed, signal.SIGKILL)
+            traffic.flows()
+            begun.complete()
+            eventually(lambda: len(fleet.workers()) == 4, what="it is replaced")
+            assert killed not in fleet.workers()
+            traffic.flows()
+        assert not any("Refused" in failure for failure in traffic.failures)
+        assert len(traffic.failures) <= 2, traffic.failures  # those it was answering
+        fleet.expect_logged("worker died")
+
+    def test_rolling_restart(self, fleet: Fleet) -> None:
+        before = set(fleet.workers())
+        with transfers(fleet, 4) as begun, Traffic(fleet) as traffic:
+            fleet.process.send_signal(signal.SIGHUP)
+            eventually(lambda: len(set(fleet.workers()) - before) == 4, what="all are replaced")
+            traffic.flows()
+            begun.complete()
+            eventually(lambda: not before & set(fleet.workers()), what="the old ones end")
+            traffic.flows()
+        assert traffic.failures == []
+
+    def test_new_workers_that_cannot_start(self, fleet: Fleet) -> None:
+        """The old ones go on; once the trouble is over, a restart replaces them."""
+        config, before = fleet.directory / "own.toml", set(fleet.workers())
+        config.write_text("port = 'nonsense'")
+        with transfers(fleet, 1) as begun, Traffic(fleet) as traffic:
+            fleet.process.send_signal(signal.SIGHUP)
+            given_up = "restart given up; the old workers go on"
+            eventually(lambda: fleet.logged(given_up))
+            assert set(fleet.workers()) == before
+            traffic.flows()
+            fleet.expect_logged(given_up)
+            config.write_text("")
+            fleet.process.send_signal(signal.SIGHUP)
+            begun.complete()
+            eventually(lambda: not before & set(fleet.workers()), what="the old ones end")
+        assert traffic.failures == []
+
+
+class TestOneDirectory:
+    """Workers share the data."""
+
+    def test_uploads_to_all(self, fleet: Fleet) -> None:
+        before = len(fleet.rows())
+
+        def upload_some(number: int) -> list[dict[str, Any]]:
+            found = []
+            for part in range(5):
+                with session(fleet) as client:
+                    found.append(upload(client, content(200_000, 100 * number + part)))
+            return found
+
+        with ThreadPoolExecutor(8) as pool:
+            stored = [file for files in pool.map(upload_some, range(8)) for file in files]
+        for _ in range(8):  # whichever worker answers
+            with session(fleet) as client:
+                listed = client.get("/files", headers={"Accept": "application/json"}).json()
+                assert {file["id"] for file in stored} <= {file["id"] for file in listed["files"]}
+                file = stored[7 * _ % len(stored)]
+                assert sha256(client.get(file["url"]).content) == file["sha256"]
+        assert len(fleet.rows()) == len(fleet.blobs()) == before + 40
+
+    def test_sweep_of_one_worker_leaves_uploads_of_others(self, fleet: Fleet) -> None:
+        """Each sweeps every 0.2 seconds here, and at its start."""
+        before = set(fleet.workers())
+        with transfers(fleet, 4) as begun:
+            seen = len(fleet.logged("swept"))
+            eventually(lambda: len(fleet.logged("swept")) > seen + 8)
+            fleet.process.send_signal(signal.SIGHUP)
+            eventually(lambda: len(set(fleet.workers()) - before) == 4, what="all are replaced")
+            seen = len(fleet.logged("swept"))
+            eventually(lambda: len(fleet.logged("swept")) > seen + 4)
+            begun.complete()
+
+
+def test_ready_turns_503_while_draining(launch: Launch) -> None:
+    """A balancer that keeps its connection sees it there."""
+    fleet = launch(SERVE)
+    with wire(fleet) as probe, wire(fleet) as busy:
+        probe.request("GET /readyz")
+        response = probe.response("GET")
+        assert (response.status, response.read()[:2]) == (200, b"{")
+        busy.request("POST /upload", "Content-Length: 10", body=b"12345")
+        eventually(fleet.parts)
+        fleet.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not fleet.listening())
+        probe.request("GET /readyz")
+        assert probe.problem() == (503, "draining")
+        busy.send(b"67890")
+        assert busy.response().status == 201
+    fleet.assert_ends_well()
+
+
+def test_backlog_of_a_worker_that_is_gone(launch: Launch) -> None:
+    """Connections wait for its replacement."""
+    fleet = launch(SERVE)
+    os.kill(fleet.pid, signal.SIGSTOP)
+    with wire(fleet) as early:
+        early.request("GET /healthz")
+        os.kill(fleet.pid, signal.SIGKILL)
+        with wire(fleet) as late:
+            late.request("GET /healthz")
+            started = time.monotonic()
+            assert [c.response("GET").status for c in (early, late)] == [200, 200]
+            assert time.monotonic() - started < 30
+
+
+def test_address_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        fleet = Fleet(tmp_path, {"port": port}, command=SERVE)
+        assert fleet.process.wait(30) == 1
+    said = f"quart-app: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    assert fleet.err.read_text() == said
