@@ -14,7 +14,8 @@ from quart_app.catalog.connections import Connections
 from quart_app.catalog.engine import reading, translated, writing
 from quart_app.catalog.group import Group
 from quart_app.catalog.migrate import migrate
-from quart_app.errors import CatalogError, CatalogUnavailable
+from quart_app.catalog.reserve import Reserve
+from quart_app.errors import CatalogError, CatalogUnavailable, NoSpace
 from quart_app.models import File
 from quart_app.streaming import in_thread
 
@@ -69,6 +70,7 @@ class SqlCatalog:
         self._writer = Connections(writing(path), 1)
         self._adds = Group(self._insert)
         self._removals = Group(self._delete)
+        self._reserve = Reserve(_reserve_path(path))
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -83,8 +85,7 @@ class SqlCatalog:
             NoSpace: The disk is full.
             CatalogError: The file is no database, or one of a newer version.
         """
-        with translated():
-            await in_thread(migrate, path)
+        await in_thread(_migrate, path)
         return cls(path)
 
     async def add(self, files: Sequence[File]) -> None:
@@ -101,7 +102,13 @@ class SqlCatalog:
     async def remove(self, file_id: str, /) -> bool:
         """Removes the row of the file; see `Catalog.remove`."""
         self._check_open()
-        return await self._removals.submit(file_id)
+        await self._hold()
+        try:
+            return await self._removals.submit(file_id)
+        except NoSpace:
+            if not await self._writer.run(lambda _: self._reserve.release()):
+                raise
+            return await self._removals.submit(file_id)
 
     async def page(self, *, limit: int, after: Position | None, now: datetime) -> list[File]:
         """Returns the files that follow a position, newest first; see `Catalog.page`."""
@@ -113,6 +120,8 @@ class SqlCatalog:
 
     async def expired(self, *, now: datetime, limit: int) -> list[File]:
         """Returns expired files, longest expired first; see `Catalog.expired`."""
+        self._check_open()
+        await self._hold()  # the sweep asks often enough
         return await self._files(EXPIRED, limit=limit, now=now)
 
     async def known(self, ids: Sequence[str], /) -> set[str]:
@@ -136,7 +145,11 @@ class SqlCatalog:
         await self._adds.idle()
         await self._removals.idle()
         await self._readers.close()
+        await self._hold()
         await self._writer.close()  # the last, which takes the WAL back into the file
+
+    async def _hold(self) -> None:
+        await self._writer.run(lambda _: self._reserve.hold())
 
     def _check_open(self) -> None:
         if self._closing:
@@ -164,3 +177,22 @@ class SqlCatalog:
                 return [connection.execute(REMOVE, {"key": key}).rowcount == 1 for key in keys]
 
         return await self._writer.run(job)
+
+
+def _reserve_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}-reserve")
+
+
+def _migrate(path: Path) -> None:
+    """Migrate, on a full disk with the space held back."""
+    reserve = Reserve(_reserve_path(path))
+    try:
+        with translated():
+            migrate(path)
+    except (NoSpace, CatalogUnavailable):  # SQLite tells of its auxiliary files as an I/O error
+        if not reserve.release():
+            raise
+        with translated():
+            migrate(path)
+    else:
+        reserve.hold()

@@ -18,6 +18,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
 from quart_app.catalog import SqlCatalog, engine, sql, tables
+from quart_app.catalog.reserve import RESERVE_SIZE
 from quart_app.errors import CatalogError, CatalogUnavailable, NoSpace
 from quart_app.models import File
 from quart_app.streaming import start_in_thread
@@ -200,7 +201,7 @@ async def test_lives_in_a_directory_of_any_name(tmp_path: Path, name: str) -> No
         assert await listed(catalog) == [file]
         await catalog.close()
         assert list(tmp_path.iterdir()) == [path.parent]
-        assert list(path.parent.iterdir()) == [path]
+        assert sorted(path.parent.iterdir()) == [path, path.with_name("catalog.db-reserve")]
 
 
 @pytest.mark.parametrize("name", ["catalog.db", ":memory:", "file:catalog.db?mode=memory"])
@@ -330,3 +331,24 @@ async def test_ping_fails_when_the_table_cannot_be_read(database: SqlCatalog, pa
         connection.execute("DROP TABLE files")
     with pytest.raises(CatalogUnavailable):
         await database.ping()
+
+
+async def test_a_full_disk_can_be_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is removed with the space that was held back, once; then it is held again."""
+    catalog = await SqlCatalog.open(tmp_path / "catalog.db")
+    reserve = tmp_path / "catalog.db-reserve"
+    file, other = make(), make()
+    await catalog.add([file, other])
+    delete = catalog._delete
+
+    async def only_without_reserve(ids: list[str]) -> list[bool]:
+        if reserve.exists():
+            raise NoSpace
+        return await delete(ids)
+
+    monkeypatch.setattr(catalog._removals, "_commit", only_without_reserve)
+    assert await catalog.remove(file.id)
+    assert not reserve.exists()
+    await catalog.expired(now=other.created_at, limit=1)
+    assert reserve.stat().st_size == RESERVE_SIZE
+    await catalog.close()
