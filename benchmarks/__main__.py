@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results"
 FULL = Plan()
 QUICK = {
-    "contenders": (
-        *("quart-app", "flask-sync", "flask-gthread", "starlette", "blocking-socket"),
-        *("layer", "uvicorn"),
-    ),
+    "contenders": ("quart-app", "flask-sync", "starlette", "blocking-socket", "layer", "uvicorn"),
     "rounds": 2,
     "size": 64 * MIB,
     "small_count": 300,

@@ -36,6 +36,11 @@ LINGER_TIME = 2.0
 LINGER_SIZE = 8 * MIB
 
 
+#: How long a connection without a request stays open once the service stops, in seconds: the next
+#: request may be on its way.
+LAST_CALL_TIME = 1.0
+
+
 class Connection(TCPServer):
     """Hypercorn's connection over an `Intake`.
 
@@ -79,6 +84,13 @@ class Connection(TCPServer):
         if isinstance(event, Updated) and event.idle and cast("Intake", self._intake).eof:
             return  # it does not wait for another request
         await super().protocol_send(event)
+
+    async def _idle_timeout(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.config.keep_alive_timeout):
+                await self.context.terminated.wait()
+                await asyncio.sleep(LAST_CALL_TIME)
+        await asyncio.shield(self._initiate_server_close())
 
     async def _read_data(self) -> None:
         intake = cast("Intake", self._intake)

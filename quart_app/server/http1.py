@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
 from h11._readers import ContentLengthReader
 from hypercorn.events import Closed
-from hypercorn.protocol.events import InformationalResponse
+from hypercorn.protocol.events import InformationalResponse, Response
 from hypercorn.protocol.h11 import H11Protocol
 
 from quart_app.protocol.problems import PROBLEM_TYPE, code_of, problem_json
@@ -113,6 +114,8 @@ class Http1(H11Protocol):
 
     async def stream_send(self, event: Event) -> None:
         """Send what a stream says, interim answers included."""
+        if isinstance(event, Response) and self.context.terminated.is_set():
+            event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         if isinstance(event, InformationalResponse):
             await self._send_h11_event(
                 h11.InformationalResponse(headers=event.headers, status_code=event.status_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +12,7 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import Body, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.http_stream import ASGIHTTPState
@@ -33,6 +34,12 @@ __all__ = ["FRAME_SIZE", "STREAM_WINDOW", "Http2"]
 #: Bytes that a client may send ahead of the application on one stream. With what the request's
 #: body and a write under way hold, a stream stays under 4 MiB.
 STREAM_WINDOW = 1 * MIB
+
+#: Bytes read from which a window is opened again: rarely enough, and long before it is used up.
+CREDIT_SIZE = 128 * KIB
+
+#: Number of the stream that stands for the whole connection (RFC 9113, 5.1.1).
+CONNECTION = 0
 
 #: Bytes dropped of the rest of a request that was answered, before its stream is reset.
 UNWANTED_SIZE = 8 * MIB
@@ -63,6 +70,7 @@ class Http2(H2Protocol):
         #: Streams answered before their request was complete, and what more of it is dropped. To
         #: reset them at once (RFC 9113, 8.1) has clients lose the answer.
         self._unwanted: dict[int, int] = {}
+        self._credits: Counter[int] = Counter()
         self._empty_frames = 0
         self._resets = 0
 
@@ -83,9 +91,6 @@ class Http2(H2Protocol):
         self.connection.increment_flow_control_window(whole)
         await self._flush()
 
-    #: Hypercorn closes a connection after so many requests, and all transfers on it.
-    keep_alive_requests = property(lambda _: 0, lambda *_: None)
-
     async def handle(self, event: IOEvent) -> None:
         """Take what the connection has received, or its end."""
         if isinstance(event, RawData):
@@ -105,8 +110,8 @@ class Http2(H2Protocol):
                 await self._take(event, stream)
             elif isinstance(event, TrailersReceived) and isinstance(stream, Stream):
                 stream.trailers.extend(event.headers)
-            elif isinstance(event, RequestReceived) and _tunnels(event):
-                self.connection.reset_stream(event.stream_id, ErrorCodes.CONNECT_ERROR)
+            elif isinstance(event, RequestReceived):
+                await self._open(event)
             else:
                 await super()._handle_events([event])
                 if isinstance(event, StreamReset):
@@ -114,7 +119,19 @@ class Http2(H2Protocol):
                     await self._count_reset()
                 elif isinstance(event, StreamEnded):
                     self._unwanted.pop(event.stream_id, None)
+                    self._credits.pop(event.stream_id, None)
         await self._flush()
+
+    async def _open(self, event: RequestReceived) -> None:
+        """Begin a stream, while the service stops too: the connection ends when it is idle.
+
+        To announce that before (GOAWAY) has clients built on h2 drop what they are receiving.
+        """
+        if _tunnels(event):
+            self.connection.reset_stream(event.stream_id, ErrorCodes.CONNECT_ERROR)
+        else:
+            await self._create_stream(event)
+            await self.send(Updated(idle=False))
 
     async def _take(self, event: DataReceived, stream: HTTPStream | WSStream | None) -> None:
         """Hand data over without waiting: the window bounds it, and opens as it is read."""
@@ -142,7 +159,13 @@ class Http2(H2Protocol):
                 await self._reset(stream_id, ErrorCodes.NO_ERROR)
 
     def _taken(self, stream_id: int, size: int) -> None:
-        self.connection.acknowledge_received_data(size, stream_id)
+        """Open windows again by what was read; h2 itself waits until half of one is used up."""
+        for number in (stream_id, CONNECTION):
+            self._credits[number] += size
+            if self._credits[number] >= CREDIT_SIZE:
+                credit = self._credits.pop(number)
+                with suppress(ProtocolError):  # closed meanwhile
+                    self.connection.increment_flow_control_window(credit, number or None)
         if not self.closed and (update := self.connection.data_to_send()):
             self.task_group.spawn(self.send, RawData(update))
 
@@ -173,6 +196,7 @@ class Http2(H2Protocol):
     async def _forget(self, stream_id: int) -> None:
         """Drop what is not sent yet; an application that waits to send goes on."""
         self._unwanted.pop(stream_id, None)
+        self._credits.pop(stream_id, None)
         buffer = self.stream_buffers.pop(stream_id, None)
         if buffer is not None:
             await buffer.close()

@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from quart_app.server.inheritance import CannotStart, Inheritance
 from quart_app.server.sockets import listen
@@ -32,6 +33,11 @@ YOUNG_SECONDS = 5.0
 
 #: Longest pause between attempts to replace a worker.
 MOST_PAUSE_SECONDS = 30.0
+
+#: How a worker ends that was asked to: by itself, or by the signal before it could handle that.
+CLEAN_CODES = {0, -signal.SIGTERM}
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False, slots=True)
@@ -77,9 +83,10 @@ class Launcher:
         self._command = command
         self._environment = environment
         self._workers: set[Worker] = set()
-        self._watches: set[asyncio.Task[None]] = set()
+        self._slots = [asyncio.Lock() for _ in range(settings.workers)]
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
-        self._restarting = asyncio.Lock()
+        self._clean = True
         self._lifeline, self._lifeline_end = os.pipe()
 
     async def run(self) -> int:
@@ -95,99 +102,109 @@ class Launcher:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._begin_stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._watch(self._restart()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._restart()))
         try:
             slots = range(self._settings.workers)
-            await asyncio.gather(*(self._start(slot) for slot in slots))
+            started = await asyncio.gather(*(self._spawn(self._start(slot)) for slot in slots))
+            if not (all(started) or self._stop.is_set()):
+                raise CannotStart  # a worker has said why
             print(f"serving on {self._listeners.address}", flush=True)  # noqa: T201
             _notify("READY=1")
             await self._stop.wait()
         finally:
             _notify("STOPPING=1")
             self._listeners.close()
-            clean = await self._end_all()
-        return 0 if clean else 1
+            await self._end_all()
+        return 0 if self._clean else 1
 
     def _begin_stop(self) -> None:
         if self._stop.is_set():  # asked twice: now
             for worker in self._workers:
                 worker.process.kill()
         self._stop.set()
+        for worker in self._workers:
+            worker.retire()
 
-    async def _start(self, slot: int) -> Worker:
-        """Start a worker and wait until it accepts connections."""
-        listeners = tuple(listener.fileno() for listener in self._listeners.by_worker[slot])
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _start(self, slot: int) -> bool:
+        """Start a worker; tells whether it has come to accept connections."""
+        if self._stop.is_set():
+            return False
         ready, ready_end = os.pipe()
-        inheritance = Inheritance(listeners, ready_end, self._lifeline)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                env={**self._environment, Inheritance.VARIABLE: inheritance.dump()},
-                pass_fds=(*listeners, ready_end, self._lifeline),
-            )
-        except OSError:
+            worker = Worker(await self._process(slot, ready_end), slot, time.monotonic())
+        except OSError as error:
             os.close(ready)
-            raise
+            LOG.warning("cannot start a worker", extra={"cause": repr(error)})
+            return False
         finally:
             os.close(ready_end)
-        worker = Worker(process, slot, time.monotonic())
         self._workers.add(worker)
+        if self._stop.is_set():
+            worker.retire()
         told = await asyncio.to_thread(os.read, ready, 1)
         os.close(ready)
-        if not told:
+        if told:
+            self._spawn(self._replace_when_dead(worker))
+        else:
+            await worker.process.wait()
             self._workers.discard(worker)
-            await process.wait()
-            raise CannotStart  # it has said why
-        self._watch(self._replace_when_dead(worker))
-        return worker
+        return bool(told)
 
-    def _watch(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._watches.add(task)
-        task.add_done_callback(self._watches.discard)
+    async def _process(self, slot: int, ready: int) -> Process:
+        listeners = tuple(listener.fileno() for listener in self._listeners.by_worker[slot])
+        inheritance = Inheritance(listeners, ready, self._lifeline)
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            env={**self._environment, Inheritance.VARIABLE: inheritance.dump()},
+            pass_fds=(*listeners, ready, self._lifeline),
+        )
 
     async def _replace_when_dead(self, worker: Worker) -> None:
         code = await worker.process.wait()
         self._workers.discard(worker)
-        if worker.retired or self._stop.is_set():
+        if worker.retired:
+            self._clean &= code in CLEAN_CODES
             return
         LOG.error("worker died", extra={"pid": worker.process.pid, "code": code})
-        pause = 0.0 if time.monotonic() - worker.started > YOUNG_SECONDS else 1.0
-        while True:
-            await asyncio.sleep(pause)
-            if self._stop.is_set():
-                return
-            try:
-                await self._start(worker.slot)
-            except (CannotStart, OSError):
-                LOG.exception("worker not replaced yet")
-                pause = min(2 * pause or 1.0, MOST_PAUSE_SECONDS)
-            else:
-                return
+        pause = 1.0 if time.monotonic() - worker.started < YOUNG_SECONDS else 0.0
+        while not self._stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), pause)
+            async with self._slots[worker.slot]:
+                if self._serving(worker.slot) or await self._start(worker.slot):
+                    return
+            pause = min(2 * pause or 1.0, MOST_PAUSE_SECONDS)
+
+    def _serving(self, slot: int) -> list[Worker]:
+        return [worker for worker in self._workers if worker.slot == slot and not worker.retired]
 
     async def _restart(self) -> None:
-        async with self._restarting:
-            for worker in sorted(self._workers, key=lambda worker: worker.slot):
-                try:
-                    await self._start(worker.slot)
-                except CannotStart:
-                    LOG.exception("restart given up; the old workers go on")
-                    break
-                worker.retire()
+        for slot, lock in enumerate(self._slots):
+            async with lock:
+                old = self._serving(slot)
+                if not await self._start(slot):
+                    LOG.error("restart given up; the old workers go on")
+                    return
+                for worker in old:
+                    worker.retire()
 
-    async def _end_all(self) -> bool:
-        """End the workers; tells whether all ended well."""
-        workers = list(self._workers)
-        for worker in workers:
+    async def _end_all(self) -> None:
+        """End the workers, by force when they take too long."""
+        self._stop.set()
+        for worker in self._workers:
             worker.retire()
-        ends = [asyncio.ensure_future(worker.process.wait()) for worker in workers]
-        if ends:
-            await asyncio.wait(ends, timeout=self._settings.drain + STOP_MARGIN_SECONDS)
-        for worker in workers:
-            if worker.process.returncode is None:
-                LOG.error("worker killed", extra={"pid": worker.process.pid})
-                worker.process.kill()
-        return not any([await worker.process.wait() for worker in workers])
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.drain + STOP_MARGIN_SECONDS)
+        for worker in self._workers:
+            LOG.error("worker killed", extra={"pid": worker.process.pid})
+            worker.process.kill()
+        await asyncio.gather(*self._tasks)
 
 
 def _notify(state: str) -> None:

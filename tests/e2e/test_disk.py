@@ -50,15 +50,15 @@ def chunked(server: ServerProcess, data: bytes, *headers: str) -> tuple[int, str
         return response.status, json.loads(response.read()).get("code", "")
 
 
-class TestSmallDisk:
-    @pytest.fixture(scope="class")
-    def on_small_disk(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-        directory = tmp_path_factory.mktemp("small")
-        wrapper = on_tmpfs(directory / "data", DISK_MIB)
-        server = ServerProcess(directory, wrapper=wrapper)
-        yield server.ready()
-        server.stop()
+@pytest.fixture(scope="module")
+def on_small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    directory = tmp_path_factory.mktemp("small")
+    server = ServerProcess(directory, wrapper=on_tmpfs(directory / "data", DISK_MIB))
+    yield server.ready()
+    server.stop()
 
+
+class TestSmallDisk:
     @pytest.fixture
     def server(self, on_small_disk: ServerProcess) -> Iterator[ServerProcess]:
         """The server, whose disk is empty before and after."""
