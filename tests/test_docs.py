@@ -38,10 +38,15 @@ def tree(root: type[errors.QuartAppError]) -> list[type[errors.QuartAppError]]:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_setting(name: str) -> None:
-    assert f"| `{name}` |" in (ROOT / "docs/settings.md").read_text()
+    page = (ROOT / "docs/settings.md").read_text()
+    assert re.search(rf"^\|[^|]*`{name}`[^|]*\|", page, re.MULTILINE)
 
 
-@pytest.mark.parametrize("error", tree(errors.QuartAppError), ids=lambda error: error.code)
+#: Nothing raises the base of what may be wrong with a body.
+RAISED = [error for error in tree(errors.QuartAppError) if error is not errors.BodyError]
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: error.code)
 def test_error(error: type[errors.QuartAppError]) -> None:
     assert f"| `{error.code}` | {error.status} |" in (ROOT / "docs/errors.md").read_text()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed, RawData, Updated
 
-from quart_app.models import MIB
+from quart_app.models import KIB, MIB
 from quart_app.server.http1 import Http1
 from quart_app.server.intake import Intake
 from quart_app.server.stream import CONNECTION_STATE
@@ -39,6 +39,11 @@ LINGER_SIZE = 8 * MIB
 #: How long a connection without a request stays open once the service stops, in seconds: the next
 #: request may be on its way.
 LAST_CALL_TIME = 1.0
+
+
+#: Bytes parsed at once: of the smallest frames, chunks or headers, they hold enough to block the
+#: loop for some time.
+TURN_SIZE = 32 * KIB
 
 
 class Connection(TCPServer):
@@ -96,7 +101,7 @@ class Connection(TCPServer):
         intake = cast("Intake", self._intake)
         try:
             while data := await intake.read():
-                await self.protocol.handle(RawData(data))
+                await self._take(data)
             protocol = self.protocol.protocol
             if not intake.lost.is_set() and isinstance(protocol, Http1) and protocol.end():
                 await intake.lost.wait()
@@ -104,6 +109,16 @@ class Connection(TCPServer):
             await self.protocol.handle(Closed())
             # Else a connection that its client has closed stays until it was idle for long.
             await self.idle_task.stop()
+
+    async def _take(self, data: bytes) -> None:
+        start = 0
+        while start < len(data) and not cast("Intake", self._intake).lost.is_set():
+            protocol = self.protocol.protocol  # which another may replace
+            past_parser = protocol.body_left if isinstance(protocol, Http1) else 0
+            turn = data[start : start + max(TURN_SIZE, past_parser)]
+            await self.protocol.handle(RawData(turn))
+            start += len(turn)
+            await asyncio.sleep(0)
 
     def unsent(self) -> int:
         """Give the bytes written to this connection that its client has not acknowledged."""
@@ -124,7 +139,7 @@ class Connection(TCPServer):
         left = -1
         try:
             await self._linger()
-            self.writer.close()
+            self._close_writer()
             while not intake.lost.is_set() and (unsent := self.unsent()) != left:
                 left = unsent
                 with suppress(TimeoutError):
@@ -134,6 +149,15 @@ class Connection(TCPServer):
             if not intake.lost.is_set():
                 self.writer.transport.abort()
             await self.idle_task.stop()
+
+    async def _initiate_server_close(self) -> None:
+        await self.protocol.handle(Closed())
+        self._close_writer()
+
+    def _close_writer(self) -> None:
+        # A second time, asyncio's TLS transport forgets its protocol, and can abort no more.
+        if not self.writer.is_closing():
+            self.writer.close()
 
     async def _linger(self) -> None:
         """Let a client that still sends read its answer: closing now would reset it away."""

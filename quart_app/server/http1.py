@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
-from h11._readers import ContentLengthReader
+from h11._readers import ChunkedReader, ContentLengthReader
 from hypercorn.events import Closed
 from hypercorn.protocol.events import InformationalResponse, Response
 from hypercorn.protocol.h11 import H11Protocol
@@ -22,7 +22,7 @@ __all__ = ["BulkConnection", "Http1"]
 
 
 class BulkConnection(h11.Connection):
-    """An h11 connection that hands on the chunks of a body of known length as they arrived.
+    """An h11 connection that hands on the pieces of a body as they arrived.
 
     h11 copies every byte three times on its way through, which costs more than all the rest.
 
@@ -43,7 +43,7 @@ class BulkConnection(h11.Connection):
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the network; all events are asked for before the next call."""
-        left = self._body_left()
+        left = self.body_left
         if data and left and not self.trailing_data[0]:
             self._chunk = data[:left]
             data = data[left:]
@@ -51,11 +51,15 @@ class BulkConnection(h11.Connection):
                 return
         super().receive_data(data)
 
-    def _body_left(self) -> int:
-        """Give the bytes missing of a body of known length, 0 for any other."""
-        reader = self._reader
-        if self.their_state is h11.SEND_BODY and isinstance(reader, ContentLengthReader):
-            return reader._remaining  # noqa: SLF001  # h11 has no door for this; tests guard it
+    @property
+    def body_left(self) -> int:
+        """The bytes to come that no parser needs to see: the rest of a body, or of a chunk."""
+        # h11 has no door for this; tests guard it.
+        reader = self._reader if self.their_state is h11.SEND_BODY else None
+        if isinstance(reader, ContentLengthReader):
+            return reader._remaining  # noqa: SLF001
+        if isinstance(reader, ChunkedReader):
+            return max(0, reader._bytes_in_chunk - 1)  # noqa: SLF001  # its end is the parser's
         return 0
 
     def next_event(self) -> Any:
@@ -66,7 +70,10 @@ class BulkConnection(h11.Connection):
                 self.trailers.extend(event.headers)
             return event
         chunk, self._chunk = self._chunk, None
-        cast("ContentLengthReader", self._reader)._remaining -= len(chunk)  # noqa: SLF001
+        if isinstance(self._reader, ChunkedReader):
+            self._reader._bytes_in_chunk -= len(chunk)  # noqa: SLF001
+        else:
+            cast("ContentLengthReader", self._reader)._remaining -= len(chunk)  # noqa: SLF001
         self.client_is_waiting_for_100_continue = False
         return h11.Data(data=chunk)
 
@@ -88,6 +95,11 @@ class Http1(H11Protocol):
         """Whether the client is, for all that is known, in the middle of something it sends."""
         return self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
 
+    @property
+    def body_left(self) -> int:
+        """The bytes to come that pass the parser by."""
+        return self.connection.body_left if isinstance(self.connection, BulkConnection) else 0
+
     async def handle(self, event: Any) -> None:
         """Take what the connection says; one that is closed waits for no further request."""
         self._ended = self._ended or isinstance(event, Closed)
@@ -101,8 +113,18 @@ class Http1(H11Protocol):
         await super()._create_stream(request)
         if isinstance(self.stream, Stream):
             self.connection.trailers = self.stream.trailers
+        if self.stream is not None and self.stream.closed:  # refused without the application
+            await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        # Only who knows of HTTP/2 before gets it: proxies take an upgrade for a tunnel, and let
+        # requests through that they would have refused.
+        if event.method == b"PRI" and not list(event.headers):
+            await super()._check_protocol(event)
 
     def _refusal(self, request: h11.Request) -> int | None:
+        if not request.http_version.startswith(b"1."):
+            return HTTPStatus.BAD_REQUEST
         names = {name for name, _ in request.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
             # RFC 9112, 6.3: two framings are an attempt to smuggle, or as good as one.
@@ -142,6 +164,10 @@ class Http1(H11Protocol):
             await self.send(Closed())
 
     async def _send_error_response(self, status_code: int) -> None:
+        if status_code == HTTPStatus.NOT_IMPLEMENTED:
+            # h11 says so of any coding but `chunked`; what does not end in that is no known length
+            # and to be answered 400 (RFC 9112, 6.3).
+            status_code = HTTPStatus.BAD_REQUEST
         phrase = HTTPStatus(status_code).phrase
         body = problem_json(status_code, code_of(phrase), phrase)
         headers = [

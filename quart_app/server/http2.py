@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from contextlib import suppress
 from functools import partial
@@ -50,9 +49,6 @@ MOST_EMPTY_FRAMES = 1000
 #: Streams that a client may reset on one connection.
 MOST_RESETS = 1000
 
-#: Bytes read at once: of the smallest frames they hold, the loop is blocked for long enough.
-TURN_SIZE = 32 * KIB
-
 #: Largest frame that a client may send; fewer frames are less work.
 FRAME_SIZE = 256 * KIB
 
@@ -93,11 +89,6 @@ class Http2(H2Protocol):
 
     async def handle(self, event: IOEvent) -> None:
         """Take what the connection has received, or its end."""
-        if isinstance(event, RawData):
-            for start in range(0, len(event.data), TURN_SIZE):
-                await super().handle(RawData(event.data[start : start + TURN_SIZE]))
-                await asyncio.sleep(0)
-            return
         await super().handle(event)
         if isinstance(event, Closed):
             for stream_id in list(self.stream_buffers):

@@ -189,7 +189,8 @@ class Launcher:
             async with lock:
                 old = self._serving(slot)
                 if not await self._start(slot):
-                    LOG.error("restart given up; the old workers go on")
+                    if not self._stop.is_set():
+                        LOG.error("restart given up; the old workers go on")
                     return
                 for worker in old:
                     worker.retire()
@@ -212,5 +213,6 @@ def _notify(state: str) -> None:
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice:
+    # As with systemd's own function, that nobody listens is no reason to end.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice, suppress(OSError):
         notice.sendto(state.encode(), path.replace("@", "\0", 1))

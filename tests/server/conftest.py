@@ -32,7 +32,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawServer]:
     """Stock Hypercorn, which may be left with leaks and hanging connections."""
     server = RawServer(tmp_path_factory.mktemp("stock"), command=(*RAW, "stock", "uvloop"))
     try:
-        yield server.ready()
+        server.ready()
+        yield server
     finally:
         server.kill()
 
@@ -43,7 +44,8 @@ def running_layer(
 ) -> Iterator[RawServer]:
     server = RawServer(tmp_path_factory.mktemp("ours"), command=(*RAW, "ours", request.param))
     try:
-        yield server.ready()
+        server.ready()
+        yield server
         server.stop()
     finally:
         server.kill()

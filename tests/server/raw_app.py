@@ -76,7 +76,8 @@ async def _refuse(_: Any, query: dict[str, str], __: Receive, send: Send) -> Non
 async def _read(_: Any, query: dict[str, str], receive: Receive, send: Send) -> None:
     """Reads all, perhaps after `after` seconds, and tells what it was."""
     await asyncio.sleep(float(query.get("after", 0)))
-    digest, size, message = hashlib.sha256(), 0, {"more_body": True}
+    digest, size = hashlib.sha256(), 0
+    message: dict[str, Any] = {"more_body": True}
     while message.get("more_body"):
         message = await receive()
         if message["type"] == "http.disconnect":

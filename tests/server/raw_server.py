@@ -1,7 +1,7 @@
 """The bare application on stock Hypercorn, on this project's layer, and under its launcher.
 
-    python -m tests.server.raw_server stock|ours uvloop|asyncio
-    python -m tests.server.raw_server launcher WORKERS uvloop|asyncio
+python -m tests.server.raw_server stock|ours uvloop|asyncio
+python -m tests.server.raw_server launcher WORKERS uvloop|asyncio
 """
 
 from __future__ import annotations

@@ -314,13 +314,15 @@ class TestTwoWorkers:
         command = (sys.executable, "-m", "hypercorn", "tests.server.raw_app:app", "--bind",
                    "127.0.0.1:0", "--workers", "2", "--graceful-timeout", "30")  # fmt: skip
         server = RawServer(tmp_path, command=command)
-        yield server.ready()
+        server.ready()
+        yield server
         server.kill()
 
     @pytest.fixture(params=LOOPS)
     def our_workers(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RawServer]:
         server = RawServer(tmp_path, command=(*RAW, "launcher", "2", request.param))
-        yield server.ready()
+        server.ready()
+        yield server
         server.kill()
 
     def lines_of_a_stream_that_outlives_sigterm(self, server: RawServer) -> int:
@@ -364,7 +366,9 @@ class TestTwoWorkers:
 
     def test_worker_fails_on_ours(self, our_workers: RawServer) -> None:
         assert self.lives_on_without_a_worker(our_workers)
-        assert [line["code"] for line in our_workers.logs() if line["event"] == "worker died"] == [3]
+        assert [line["code"] for line in our_workers.logs() if line["event"] == "worker died"] == [
+            3
+        ]
         our_workers.process.send_signal(signal.SIGTERM)
         assert our_workers.process.wait(20) == 0
 

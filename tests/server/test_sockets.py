@@ -1,0 +1,249 @@
+"""Where the service listens, and whom it tells: paths, systemd's sockets and notices, TLS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.e2e.clients import CLIENT_SECONDS, MIB, content, curl, upload
+from tests.server.conftest import LOOPS
+from tests.server.fleet import Fleet
+from tests.server.http2_client import Http2Client
+from tests.server_process import SERVE
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+BYTES = content(5 * MIB)
+
+ACTIVATOR = (sys.executable, "-m", "tests.server.activator")
+
+
+@contextmanager
+def running(
+    directory: Path,
+    settings: Mapping[str, object],
+    wrapper: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Fleet]:
+    fleet = Fleet(directory, settings, command=SERVE, wrapper=wrapper, variables=variables)
+    try:
+        yield fleet.ready()
+        if fleet.running:
+            fleet.stop()
+    finally:
+        fleet.kill()
+
+
+def at_path(path: Path) -> httpx.Client:
+    transport = httpx.HTTPTransport(uds=str(path))
+    return httpx.Client(transport=transport, base_url="http://test", timeout=CLIENT_SECONDS)
+
+
+def at(address: str) -> httpx.Client:
+    return httpx.Client(base_url=address, timeout=CLIENT_SECONDS)
+
+
+def assert_stores_and_serves(client: httpx.Client) -> None:
+    file = upload(client, BYTES)
+    assert client.get(file["url"]).content == BYTES
+
+
+class TestUnixSocket:
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_path(self, tmp_path: Path, loop: str) -> None:
+        """A socket that a killed predecessor has left is in nobody's way."""
+        path = tmp_path / "s"
+        with closing(socket.socket(socket.AF_UNIX)) as left:
+            left.bind(str(path))
+        with running(tmp_path, {"unix_socket": path, "workers": 2, "loop": loop}) as fleet:
+            assert fleet.address == f"unix:{path}"
+            with at_path(path) as client:
+                assert_stores_and_serves(client)
+            assert b"ready" in curl("--unix-socket", path, "http://test/readyz")
+        assert refused(path)
+
+    def test_file_in_the_way(self, tmp_path: Path) -> None:
+        path = tmp_path / "precious"
+        path.write_text("precious")
+        fleet = Fleet(tmp_path, {"unix_socket": path}, command=SERVE)
+        assert fleet.process.wait(30) == 1
+        said = f"quart-app: cannot listen on {path}: Address already in use\n"
+        assert (fleet.err.read_text(), path.read_text()) == (said, "precious")
+
+
+class TestActivation:
+    """sd_listen_fds(3)."""
+
+    def opened(self, fleet: Fleet) -> list[str]:
+        return fleet.out.read_text().splitlines()[0].split("\t")
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_sockets_of_systemd(self, tmp_path: Path, loop: str) -> None:
+        """All of them are served, and all closed at once when it stops."""
+        path = tmp_path / "s"
+        wrapper = (*ACTIVATOR, "0", str(path), "--")
+        with running(tmp_path, {"workers": 2, "loop": loop, "port": 1}, wrapper) as fleet:
+            port = int(self.opened(fleet)[0].split(",")[1].strip(" )"))
+            assert fleet.address == f"http://127.0.0.1:{port}"
+            with at(fleet.address) as client:
+                assert_stores_and_serves(client)
+            with at_path(path) as client:
+                assert_stores_and_serves(client)
+            with closing(socket.create_connection(("127.0.0.1", port))) as busy:
+                head = (
+                    f"POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: {len(BYTES)}\r\n\r\n"
+                )
+                busy.sendall(head.encode() + BYTES[:MIB])
+                eventually(fleet.parts)
+                fleet.process.send_signal(signal.SIGTERM)
+                eventually(lambda: not fleet.listening(), seconds=5, what="the first is closed")
+                eventually(lambda: refused(path), seconds=5, what="the other is closed")
+                busy.sendall(BYTES[MIB:])
+                assert busy.recv(1000).startswith(b"HTTP/1.1 201 ")
+            fleet.assert_ends_well()
+
+    def test_sockets_for_another_process(self, tmp_path: Path) -> None:
+        variables = {"TEST_LISTEN_PID": "1"}
+        with running(tmp_path, {}, (*ACTIVATOR, "0", "--"), variables) as fleet:
+            opened = int(self.opened(fleet)[0].split(",")[1].strip(" )"))
+            assert fleet.port != opened
+            assert "LISTEN" not in environment_of(fleet.process.pid) | environment_of(fleet.pid)
+
+
+def head(line: str) -> bytes:
+    return f"{line} HTTP/1.1\r\nHost: test\r\nContent-Length: {len(BYTES)}\r\n\r\n".encode()
+
+
+def environment_of(pid: int) -> set[str]:
+    """Names in the environment of a process, as it was started."""
+    entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return {entry.partition(b"=")[0].decode() for entry in entries}
+
+
+def refused(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) != 0
+
+
+class TestNotices:
+    """sd_notify(3)."""
+
+    @pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
+    def test_ready_and_stopping(self, tmp_path: Path, abstract: bool) -> None:
+        name = f"@quart-app-test-{os.getpid()}" if abstract else str(tmp_path / "notices")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+            notices.bind(name.replace("@", "\0"))
+            notices.settimeout(30)
+            with running(tmp_path, {}, variables={"NOTIFY_SOCKET": name}) as fleet:
+                assert notices.recv(100) == b"READY=1"
+                assert httpx.get(f"{fleet.base_url}/readyz").status_code == 200
+                fleet.process.send_signal(signal.SIGTERM)
+                assert notices.recv(100) == b"STOPPING=1"
+                fleet.assert_ends_well()
+
+    def test_nobody_listens(self, tmp_path: Path) -> None:
+        with running(tmp_path, {}, variables={"NOTIFY_SOCKET": str(tmp_path / "gone")}) as fleet:
+            assert httpx.get(f"{fleet.base_url}/readyz").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    directory = tmp_path_factory.mktemp("tls")
+    key, certificate = directory / "key.pem", directory / "cert.pem"
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
+    command = ("openssl", "req", "-x509", *curve, *subject, "-days", "2")
+    subprocess.run(
+        [*command, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60
+    )
+    return certificate, key
+
+
+@pytest.fixture(scope="module", params=LOOPS)
+def tls(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    certificate: tuple[Path, Path],
+) -> Iterator[Fleet]:
+    settings = {"certfile": certificate[0], "keyfile": certificate[1], "loop": request.param}
+    with running(tmp_path_factory.mktemp("fleet"), settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def trusting(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificate[0])
+
+
+class TestTls:
+    @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
+    def test_upload_and_download(self, tls: Fleet, trusting: ssl.SSLContext, version: str) -> None:
+        with httpx.Client(
+            base_url=tls.base_url, verify=trusting, http2=version == "HTTP/2", timeout=60
+        ) as client:
+            assert client.get("/readyz").http_version == version
+            assert_stores_and_serves(client)
+        tls.assert_settled()
+
+    @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+    def test_curl(
+        self, tls: Fleet, certificate: tuple[Path, Path], tmp_path: Path, version: str
+    ) -> None:
+        (tmp_path / "a").write_bytes(BYTES)
+        quiet = ("--cacert", certificate[0], version)
+        answer = curl(*quiet, "-T", tmp_path / "a", f"{tls.base_url}/upload/a.bin")
+        [file] = httpx.Response(201, content=answer).json()["files"]
+        assert curl(*quiet, f"{tls.base_url}{file['url']}") == BYTES
+        tls.assert_settled()
+
+    @pytest.mark.parametrize(
+        ("offered", "chosen"),
+        [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), ([], None), (["h3"], None)],
+    )
+    def test_alpn(
+        self, tls: Fleet, trusting: ssl.SSLContext, offered: list[str], chosen: str | None
+    ) -> None:
+        if offered:
+            trusting.set_alpn_protocols(offered)
+        with closing(self.connected(tls, trusting)) as connection:
+            assert connection.selected_alpn_protocol() == chosen
+            if chosen == "h2":
+                assert Http2Client(connection).get("/healthz").status == 200
+            else:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+    def connected(self, tls: Fleet, context: ssl.SSLContext) -> ssl.SSLSocket:
+        connection = socket.create_connection((tls.host, tls.port))
+        connection.settimeout(CLIENT_SECONDS)
+        return context.wrap_socket(connection, server_hostname=tls.host)
+
+    def test_early_answer(self, tls: Fleet, trusting: ssl.SSLContext) -> None:
+        """A refusal with the body on its way can be read by a client that sends first."""
+        with closing(self.connected(tls, trusting)) as connection:
+            connection.sendall(head("POST /nowhere") + BYTES)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 404 ")
+        tls.assert_settled()
+
+    def test_no_tls(self, tls: Fleet) -> None:
+        """A client that does not speak TLS, and one that stops in its midst."""
+        for said in (b"GET / HTTP/1.1\r\nHost: test\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b""):
+            with socket.create_connection((tls.host, tls.port)) as connection:
+                connection.sendall(said)
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(CLIENT_SECONDS)
+                while connection.recv(1000):
+                    pass
+        tls.assert_settled()
