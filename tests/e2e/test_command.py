@@ -58,7 +58,8 @@ def test_hypercorn_serves_the_same(start: Start) -> None:
 
 def test_announcement_is_all_on_standard_output(start: Start) -> None:
     server = start(settings={"host": "::1"}, command=SERVE)
-    assert server.out.read_text() == f"serving on {server.base_url}\n"
+    said = f"serving on {server.base_url}\n"  # after the worker has logged where it runs
+    eventually(lambda: server.out.read_text() == said, what="the launcher says so")
     with socket.create_connection(("::1", server.port)) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert connection.recv(12) == b"HTTP/1.1 200"
