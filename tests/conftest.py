@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -33,9 +34,10 @@ def shared_servers(
 ) -> Iterator[dict[str, ServerProcess]]:
     """Servers by their settings, stopped at the end of all tests."""
     running: dict[str, ServerProcess] = {}
-    yield running
-    for server in running.values():
-        server.stop()
+    with ExitStack() as stack:
+        yield running
+        for server in running.values():
+            stack.push(server)
 
 
 @pytest.fixture
@@ -48,9 +50,9 @@ def shared_server(
     def give(**settings: object) -> ServerProcess:
         key = repr(sorted(settings.items()))
         if key not in shared_servers:
-            started = ServerProcess(tmp_path_factory.mktemp("server"), settings)
-            shared_servers[key] = started
-            started.ready()
+            shared_servers[key] = ServerProcess(
+                tmp_path_factory.mktemp("server"), settings
+            ).__enter__()
         used.append(shared_servers[key])
         return shared_servers[key]
 
@@ -74,15 +76,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
         started.append(ServerProcess(directory, **options))
         return started[-1].ready()
 
-    yield start_one
-    try:
+    with ExitStack() as stack:
+        yield start_one
+        for server in started:
+            stack.callback(server.kill)
         for server in started:
             if server.running:
                 server.assert_settled()
                 server.stop()
-    finally:
-        for server in started:
-            server.kill()
 
 
 @pytest.fixture

@@ -239,10 +239,24 @@ class ServerProcess:
         self.assert_quiet_logs()
 
     def kill(self) -> None:
-        """`kill -9`."""
-        with suppress(ProcessLookupError):
+        """`kill -9`, for all its processes, if it is still there."""
+        if self.running:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def __enter__(self) -> ServerProcess:
+        try:
+            return self.ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.stop()
+        finally:
+            self.kill()
 
 
 def _log_line(line: str) -> dict[str, Any]:

@@ -41,8 +41,8 @@ LINGER_SIZE = 8 * MIB
 LAST_CALL_TIME = 1.0
 
 
-#: Bytes parsed at once: of the smallest frames, chunks or headers, they hold enough to block the
-#: loop for some time.
+#: Bytes parsed at once: of the smallest frames or headers, they hold enough to block the loop for
+#: some time.
 TURN_SIZE = 32 * KIB
 
 
@@ -114,8 +114,8 @@ class Connection(TCPServer):
         start = 0
         while start < len(data) and not cast("Intake", self._intake).lost.is_set():
             protocol = self.protocol.protocol  # which another may replace
-            past_parser = protocol.body_left if isinstance(protocol, Http1) else 0
-            turn = data[start : start + max(TURN_SIZE, past_parser)]
+            in_body = isinstance(protocol, Http1) and protocol.in_body
+            turn = data[start:] if in_body else data[start : start + TURN_SIZE]
             await self.protocol.handle(RawData(turn))
             start += len(turn)
             await asyncio.sleep(0)

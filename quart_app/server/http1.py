@@ -96,9 +96,9 @@ class Http1(H11Protocol):
         return self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
 
     @property
-    def body_left(self) -> int:
-        """The bytes to come that pass the parser by."""
-        return self.connection.body_left if isinstance(self.connection, BulkConnection) else 0
+    def in_body(self) -> bool:
+        """Whether what comes next belongs to a body."""
+        return self.connection.their_state is h11.SEND_BODY
 
     async def handle(self, event: Any) -> None:
         """Take what the connection says; one that is closed waits for no further request."""

@@ -23,6 +23,10 @@ INBOX_SIZE = 128 * KIB
 MERGE_SIZE = 64 * KIB
 
 
+#: Messages after which the loop gets its turn: chunks of a byte come by the ten thousand at once.
+TURN_MESSAGES = 256
+
+
 class Inbox:
     """Messages from the connection to the application.
 
@@ -40,12 +44,16 @@ class Inbox:
         self._credits: deque[int] = deque()
         self._held = 0
         self._closed = False
+        self._turn = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
 
     async def put(self, message: ASGIReceiveEvent) -> None:
         """Hand a message over; a body waits while too much of it is unread."""
         self.push(message)
+        self._turn = (self._turn + 1) % TURN_MESSAGES
+        if not self._turn:
+            await asyncio.sleep(0)
         while message["type"] == "http.request" and self._held >= INBOX_SIZE and not self._closed:
             self._room.clear()
             await self._room.wait()

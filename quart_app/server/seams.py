@@ -28,9 +28,8 @@ def fix_hypercorn() -> None:
         RuntimeError: This Hypercorn is not built as the ones known here.
     """
     for module_name, name, replacement in SEAMS:
-        module = importlib.import_module(module_name)
-        if not issubclass(replacement, getattr(module, name, type(None))):
-            raise RuntimeError(  # noqa: TRY004
-                f"Hypercorn has no {module_name}.{name} to build on"
-            )
-        setattr(module, name, replacement)
+        stock = getattr(importlib.import_module(module_name), name, None)
+        if stock not in replacement.__mro__:
+            raise RuntimeError(f"Hypercorn has no {module_name}.{name} to build on")
+    for module_name, name, replacement in SEAMS:
+        setattr(importlib.import_module(module_name), name, replacement)

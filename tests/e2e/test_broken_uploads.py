@@ -89,7 +89,7 @@ def test_stalled(unchanged: ServerProcess, begin: object, size: int) -> None:
 def test_slow_sender_is_no_stalled_one(unchanged: ServerProcess) -> None:
     with wire(unchanged) as client:
         client.request("POST /upload", LENGTH)
-        deadline = time.monotonic() + 3 * STALL_SECONDS
+        deadline = time.monotonic() + 2 * STALL_SECONDS
         while time.monotonic() < deadline:
             client.send(BYTES[:1])
             time.sleep(STALL_SECONDS / 20)

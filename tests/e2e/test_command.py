@@ -16,6 +16,7 @@ from quart_app.cli import main
 from quart_app.settings import Settings
 from tests.e2e.clients import MIB, content, session, upload, wire
 from tests.server_process import ROOT, SERVE
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

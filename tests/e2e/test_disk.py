@@ -53,9 +53,8 @@ def chunked(server: ServerProcess, data: bytes, *headers: str) -> tuple[int, str
 @pytest.fixture(scope="module")
 def on_small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     directory = tmp_path_factory.mktemp("small")
-    server = ServerProcess(directory, wrapper=on_tmpfs(directory / "data", DISK_MIB))
-    yield server.ready()
-    server.stop()
+    with ServerProcess(directory, wrapper=on_tmpfs(directory / "data", DISK_MIB)) as server:
+        yield server
 
 
 class TestSmallDisk:

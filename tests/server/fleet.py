@@ -8,13 +8,18 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import psutil
 
 from tests.e2e.clients import CLIENT_SECONDS
 from tests.server_process import START_SECONDS, ServerProcess
 from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Fleet", "Traffic"]
 
@@ -95,7 +100,7 @@ def _alive(pid: int) -> bool:
 
 
 class Traffic:
-    """Requests one after another, each on a connection of its own.
+    """Requests one after another, on connections of their own and on one that is kept.
 
     Attributes:
         answered: How many were answered 200.
@@ -107,7 +112,10 @@ class Traffic:
         self.failures: list[str] = []
         self._fleet = fleet
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(2)]
+        kept = httpx.Client(base_url=fleet.base_url, timeout=CLIENT_SECONDS)
+        requests = (self._on_its_own, partial(self._on_a_kept_one, kept))
+        self._threads = [threading.Thread(target=self._run, args=[r]) for r in requests]
+        self._kept = kept
 
     def __enter__(self) -> Traffic:
         for thread in self._threads:
@@ -119,28 +127,34 @@ class Traffic:
         self._over.set()
         for thread in self._threads:
             thread.join()
+        self._kept.close()
 
     def flows(self) -> None:
         """Waits until some more requests were answered."""
         wanted = self.answered + 20
         eventually(lambda: self.answered >= wanted, what="requests are answered")
 
-    def _run(self) -> None:
+    def _run(self, answered: Callable[[], str]) -> None:
         while not self._over.is_set():
             try:
-                self._request()
-            except OSError as error:
-                self.failures.append(repr(error))
-            time.sleep(0.002)
+                failure = answered()
+            except (OSError, httpx.TransportError) as error:
+                failure = repr(error)
+            if failure:
+                self.failures.append(failure)
+            else:
+                self.answered += 1
+            time.sleep(0.004)
 
-    def _request(self) -> None:
+    def _on_its_own(self) -> str:
         with socket.create_connection((self._fleet.host, self._fleet.port)) as connected:
             connected.settimeout(CLIENT_SECONDS)
             connected.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
             answer = b""
             while data := connected.recv(65536):
                 answer += data
-        if answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"}\n"):
-            self.answered += 1
-        else:
-            self.failures.append(repr(answer))
+        return "" if answer.startswith(b"HTTP/1.1 200 ") and b"ok" in answer else repr(answer)
+
+    def _on_a_kept_one(self, client: httpx.Client) -> str:
+        response = client.get("/healthz")
+        return "" if response.status_code == 200 else repr(response)

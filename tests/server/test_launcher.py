@@ -158,7 +158,7 @@ class TestStop:
             fleet.assert_gone(workers)
             with pytest.raises((ConnectionError, HTTPException)):
                 begun.complete()
-        assert not fleet.listening()
+        eventually(lambda: not fleet.listening(), what="the address is free")
 
 
 class TestReplacement:

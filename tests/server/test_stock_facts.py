@@ -23,6 +23,7 @@ from hyperframe.frame import DataFrame
 
 from tests.e2e.clients import MIB, session, wire
 from tests.server.conftest import LOOPS, RAW, RawServer
+from tests.server.fleet import Fleet
 from tests.server.http2_client import http2
 from tests.waiting import comes_to_nothing, eventually, settled_value
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.clients import Wire
+    from tests.server_process import ServerProcess
 
 KIB = 1024
 
@@ -307,43 +309,23 @@ def test_ours(ours: RawServer, name: str) -> None:
 
 
 class TestTwoWorkers:
-    """Fact 8."""
+    """Fact 8: a worker that fails takes the server with it, and SIGTERM cuts every stream."""
 
     @pytest.fixture
     def stock_workers(self, tmp_path: Path) -> Iterator[RawServer]:
         command = (sys.executable, "-m", "hypercorn", "tests.server.raw_app:app", "--bind",
                    "127.0.0.1:0", "--workers", "2", "--graceful-timeout", "30")  # fmt: skip
         server = RawServer(tmp_path, command=command)
-        server.ready()
-        yield server
+        yield server.ready()
         server.kill()
 
     @pytest.fixture(params=LOOPS)
-    def our_workers(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RawServer]:
-        server = RawServer(tmp_path, command=(*RAW, "launcher", "2", request.param))
-        server.ready()
-        yield server
+    def our_workers(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+        server = Fleet(tmp_path, command=(*RAW, "launcher", "2", request.param))
+        yield server.ready()
         server.kill()
 
-    def lines_of_a_stream_that_outlives_sigterm(self, server: RawServer) -> int:
-        with wire(server) as client:
-            client.request("GET /drip?count=15&pause=0.1")
-            response = client.response("GET")
-            response.readline()
-            server.process.send_signal(signal.SIGTERM)
-            try:
-                return 1 + len(response.read().split())
-            except (ConnectionError, IncompleteRead):
-                return 0
-
-    def test_streams_end_on_stock(self, stock_workers: RawServer) -> None:
-        assert self.lines_of_a_stream_that_outlives_sigterm(stock_workers) == 0
-
-    def test_streams_end_on_ours(self, our_workers: RawServer) -> None:
-        assert self.lines_of_a_stream_that_outlives_sigterm(our_workers) == 15
-        our_workers.assert_ends_well()
-
-    def lives_on_without_a_worker(self, server: RawServer) -> bool:
+    def lives_on_without_a_worker(self, server: ServerProcess) -> bool:
         """Whether it still serves, with as many workers, after one has failed."""
 
         def workers() -> set[int]:
@@ -361,16 +343,29 @@ class TestTwoWorkers:
             except (AssertionError, httpx.TransportError, psutil.NoSuchProcess):
                 return False
 
+    def lines_of_a_stream_that_outlives_sigterm(self, server: ServerProcess) -> int:
+        with wire(server) as client:
+            client.request("GET /drip?count=15&pause=0.1")
+            response = client.response("GET")
+            response.readline()
+            server.process.send_signal(signal.SIGTERM)
+            try:
+                return 1 + len(response.read().split())
+            except (ConnectionError, IncompleteRead):
+                return 0
+
     def test_worker_fails_on_stock(self, stock_workers: RawServer) -> None:
         assert not self.lives_on_without_a_worker(stock_workers)
 
-    def test_worker_fails_on_ours(self, our_workers: RawServer) -> None:
+    def test_streams_end_on_stock(self, stock_workers: RawServer) -> None:
+        assert self.lines_of_a_stream_that_outlives_sigterm(stock_workers) == 0
+
+    def test_ours(self, our_workers: Fleet) -> None:
         assert self.lives_on_without_a_worker(our_workers)
-        assert [line["code"] for line in our_workers.logs() if line["event"] == "worker died"] == [
-            3
-        ]
-        our_workers.process.send_signal(signal.SIGTERM)
-        assert our_workers.process.wait(20) == 0
+        assert [line["code"] for line in our_workers.logged("worker died")] == [3]
+        our_workers.expect_logged("worker died")
+        assert self.lines_of_a_stream_that_outlives_sigterm(our_workers) == 15
+        our_workers.assert_ends_well()
 
 
 def test_no_http3(ours: RawServer) -> None:
