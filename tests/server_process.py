@@ -15,7 +15,7 @@ from collections import Counter
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
@@ -98,7 +98,7 @@ class ServerProcess:
         places = {"TMPDIR": str(self.scratch), "TEST_STATE_FILE": str(self._state_file)}
         return inherited | own | places | {"PYTHONPATH": str(ROOT)} | dict(variables)
 
-    def ready(self) -> ServerProcess:
+    def ready(self) -> Self:
         """Waits until it says that it accepts connections."""
         said = eventually(self._announcement, seconds=START_SECONDS, what="the server starts")
         self.base_url, self.host, self.port = said[1], said[2], int(said[3])

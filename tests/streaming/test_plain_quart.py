@@ -224,7 +224,9 @@ class TestDisconnect:
         eventually(lambda: seen(server)[before:] == ["generator closed", "resource closed"])
 
     def test_end_of_the_server_closes_generators_too(self, tmp_path: Path) -> None:
-        with starting(tmp_path, "--graceful-timeout", "1") as server:
+        server = starting(tmp_path, "--graceful-timeout", "1")
+        try:
+            server.ready()
             with wire(server) as client:
                 client.request("GET /endless")
                 client.response("GET")
@@ -232,6 +234,8 @@ class TestDisconnect:
                 closed = "generator closed\nresource closed\n"
                 eventually(lambda: server.out.read_text() == closed, what="all is closed")
             server.process.wait(20)  # stock Hypercorn waits for a client that does not read
+        finally:
+            server.kill()
 
     def test_both_ways_at_once(self, server: ServerProcess) -> None:
         with wire(server) as client:
