@@ -258,6 +258,7 @@ class _Claim(_Descriptor):
 
     def remove(self) -> bool:
         self._path.unlink(missing_ok=True)
+        self.close()  # here, as it frees the blocks, which takes long for a large file
         return True
 
 
