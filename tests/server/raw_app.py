@@ -135,6 +135,27 @@ async def _bytes(_: Any, query: dict[str, str], __: Receive, send: Send) -> None
     await send({"type": "http.response.body", "body": b""})
 
 
+async def _file(scope: Any, query: dict[str, str], __: Receive, send: Send) -> None:
+    """Sends a part of the file at `path` by the kernel, between a word before and one after."""
+    assert "http.response.zerocopysend" in scope["extensions"]
+    offset, count = int(query["offset"]), int(query["count"])
+    headers = [] if "chunked" in query else [(b"content-length", b"%d" % (count + 11))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"before", "more_body": True})
+    with open(query["path"], "rb") as file:  # noqa: PTH123
+        part = {"type": "http.response.zerocopysend", "file": file.fileno(), "offset": offset}
+        try:
+            await send({**part, "count": count, "more_body": True})
+        except OSError as error:
+            SEEN.append(type(error).__name__)
+            raise RuntimeError(ASKED_FOR) from error
+    await send({"type": "http.response.body", "body": b"after"})
+
+
+async def _extensions(scope: Any, _: dict[str, str], __: Receive, send: Send) -> None:
+    await _answer_json(send, sorted(scope["extensions"]))
+
+
 async def _fail(_: Any, query: dict[str, str], __: Receive, send: Send) -> None:
     """Fails before its answer, or within it."""
     if "start" in query:
@@ -168,7 +189,9 @@ HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[Non
     "/bytes": _bytes,
     "/drip": _drip,
     "/exit": _exit,
+    "/extensions": _extensions,
     "/fail": _fail,
+    "/file": _file,
     "/hold": _hold,
     "/interim": _interim,
     "/read": _read,
