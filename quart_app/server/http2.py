@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.events import (
+    DataReceived,
+    PriorityUpdated,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, RawData, Updated
@@ -19,7 +28,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import MissingStreamError
 
 from quart_app.models import KIB, MIB
-from quart_app.server.stream import Stream
+from quart_app.server.stream import CONNECTION_STATE, Stream
 
 if TYPE_CHECKING:
     from h2.events import Event as H2Event
@@ -46,11 +55,18 @@ UNWANTED_SIZE = 8 * MIB
 #: DATA frames without a byte, which no window bounds, that a connection may bring.
 MOST_EMPTY_FRAMES = 1000
 
-#: Streams that a client may reset on one connection.
+#: Streams that a client may reset on one connection, over those that were answered.
 MOST_RESETS = 1000
 
 #: Largest frame that a client may send; fewer frames are less work.
 FRAME_SIZE = 256 * KIB
+
+#: Bytes of a frame or a header block under way.
+MOST_UNPARSED = FRAME_SIZE + 1 * KIB
+
+#: A method, and a path (RFC 9110, 5.6.2; RFC 3986, 2).
+TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+VISIBLE = re.compile(rb"[!-~]+")
 
 
 class Http2(H2Protocol):
@@ -86,6 +102,8 @@ class Http2(H2Protocol):
         whole = STREAM_WINDOW * self.config.h2_max_concurrent_streams
         self.connection.increment_flow_control_window(whole)
         await self._flush()
+        # The preface passed for a request; without a real one the connection is not to stay.
+        await self.send(Updated(idle=self.idle))
 
     async def handle(self, event: IOEvent) -> None:
         """Take what the connection has received, or its end."""
@@ -93,9 +111,26 @@ class Http2(H2Protocol):
         if isinstance(event, Closed):
             for stream_id in list(self.stream_buffers):
                 await self._forget(stream_id)
+        elif not self.closed and self._unparsed() > MOST_UNPARSED:
+            await self._give_up(ErrorCodes.FRAME_SIZE_ERROR)
+
+    def _unparsed(self) -> int:
+        """Give the bytes of a frame or header block under way; h2 looks at sizes too late."""
+        buffer = self.connection.incoming_buffer
+        headers = sum(len(frame.data) for frame in buffer._headers_buffer)  # noqa: SLF001
+        return len(buffer._data) + headers  # noqa: SLF001
+
+    async def _give_up(self, code: ErrorCodes) -> None:
+        """End the connection of a client that is up to no good, and all that runs for it."""
+        self.connection.close_connection(code)
+        await self._flush()
+        await self.handle(Closed())
+        await self.send(Closed())
 
     async def _handle_events(self, events: list[H2Event]) -> None:
         for event in events:
+            if self.closed:
+                return
             stream = self.streams.get(getattr(event, "stream_id", None) or 0)
             if isinstance(event, DataReceived):
                 await self._take(event, stream)
@@ -103,6 +138,8 @@ class Http2(H2Protocol):
                 stream.trailers.extend(event.headers)
             elif isinstance(event, RequestReceived):
                 await self._open(event)
+            elif isinstance(event, PriorityUpdated):
+                pass  # deprecated (RFC 9113, 5.3.2), and its tree of unopened streams never shrinks
             else:
                 await super()._handle_events([event])
                 if isinstance(event, StreamReset):
@@ -118,11 +155,26 @@ class Http2(H2Protocol):
 
         To announce that before (GOAWAY) has clients built on h2 drop what they are receiving.
         """
-        if _tunnels(event):
-            self.connection.reset_stream(event.stream_id, ErrorCodes.CONNECT_ERROR)
-        else:
-            await self._create_stream(event)
-            await self.send(Updated(idle=False))
+        if refusal := _refusal(dict(event.headers)):
+            self.connection.reset_stream(event.stream_id, refusal)
+            return
+        await self._create_stream(event)
+        if isinstance(stream := self.streams.get(event.stream_id), Stream):
+            stream.unsent = partial(self._unsent, event.stream_id)
+        await self.send(Updated(idle=False))
+        await asyncio.sleep(0)  # requests come by the hundred at once
+
+    def _unsent(self, stream_id: int) -> int:
+        """Give what waits for a stream's window, and only with one that is open for the wire.
+
+        Else other streams would make one that is not read look alive.
+        """
+        buffer = self.stream_buffers.get(stream_id)
+        unsent = len(buffer.buffer) if buffer else 0
+        with suppress(ProtocolError):  # closed meanwhile
+            if self.connection.local_flow_control_window(stream_id) > 0:
+                unsent += self.connection_state[CONNECTION_STATE].unsent()
+        return unsent
 
     async def _take(self, event: DataReceived, stream: HTTPStream | WSStream | None) -> None:
         """Hand data over without waiting: the window bounds it, and opens as it is read."""
@@ -141,9 +193,7 @@ class Http2(H2Protocol):
         """Count what comes for nobody: empty frames, and the rest of what was answered."""
         self._empty_frames += not size
         if self._empty_frames > MOST_EMPTY_FRAMES:
-            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-            await self._flush()
-            await self.send(Closed())
+            await self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
         if stream_id in self._unwanted:
             self._unwanted[stream_id] -= size
             if self._unwanted[stream_id] < 0 and stream_id not in self.stream_buffers:
@@ -171,7 +221,9 @@ class Http2(H2Protocol):
             return
         if stream.state is not ASGIHTTPState.CLOSED:  # the application failed within its answer
             await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
-        elif not stream.complete:
+            return
+        self._resets = max(0, self._resets - 1)
+        if not stream.complete:
             self._unwanted[stream_id] = UNWANTED_SIZE
 
     async def _send_data(self, stream_id: int) -> None:
@@ -198,12 +250,14 @@ class Http2(H2Protocol):
         """End a client that opens streams only to reset them (CVE-2023-44487)."""
         self._resets += 1
         if self._resets > MOST_RESETS:
-            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-            await self._flush()
-            await self.send(Closed())
+            await self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
 
 
-def _tunnels(event: RequestReceived) -> bool:
-    """Tell whether a request asks for a plain tunnel (RFC 9113, 8.5), which is not offered."""
-    names = dict(event.headers)
-    return names.get(b":method") == b"CONNECT" and b":protocol" not in names
+def _refusal(headers: dict[bytes, bytes]) -> ErrorCodes | None:
+    """Tell what is wrong with a request that h2 has no objection to."""
+    method, path = headers.get(b":method", b""), headers.get(b":path", b"")
+    if method == b"CONNECT" and b":protocol" not in headers:
+        return ErrorCodes.CONNECT_ERROR  # a plain tunnel (RFC 9113, 8.5) is not offered
+    if TOKEN.fullmatch(method) and VISIBLE.fullmatch(path):
+        return None
+    return ErrorCodes.PROTOCOL_ERROR  # Hypercorn would fail on what is not ASCII
