@@ -13,6 +13,7 @@ from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
     PriorityUpdated,
+    RemoteSettingsChanged,
     RequestReceived,
     StreamEnded,
     StreamReset,
@@ -52,11 +53,15 @@ CONNECTION = 0
 #: Bytes dropped of the rest of a request that was answered, before its stream is reset.
 UNWANTED_SIZE = 8 * MIB
 
-#: DATA frames without a byte, which no window bounds, that a connection may bring.
-MOST_EMPTY_FRAMES = 1000
+#: Frames that no window bounds, DATA without a byte and SETTINGS, that a connection may bring.
+MOST_IDLE_FRAMES = 1000
 
 #: Streams that a client may reset on one connection, over those that were answered.
 MOST_RESETS = 1000
+
+#: Bytes of headers remembered to send them shorter, the size that the protocol starts with; a
+#: client may allow any (RFC 7541, 4.2), and every header is looked for among them.
+MOST_REMEMBERED = 4 * KIB
 
 #: Largest frame that a client may send; fewer frames are less work.
 FRAME_SIZE = 256 * KIB
@@ -83,7 +88,7 @@ class Http2(H2Protocol):
         #: reset them at once (RFC 9113, 8.1) has clients lose the answer.
         self._unwanted: dict[int, int] = {}
         self._credits: Counter[int] = Counter()
-        self._empty_frames = 0
+        self._idle_frames = 0
         self._resets = 0
 
     async def initiate(self, *args: Any) -> None:
@@ -138,6 +143,8 @@ class Http2(H2Protocol):
                 stream.trailers.extend(event.headers)
             elif isinstance(event, RequestReceived):
                 await self._open(event)
+            elif isinstance(event, RemoteSettingsChanged):
+                await self._take_settings(event)
             elif isinstance(event, PriorityUpdated):
                 pass  # deprecated (RFC 9113, 5.3.2), and its tree of unopened streams never shrinks
             else:
@@ -149,6 +156,12 @@ class Http2(H2Protocol):
                     self._unwanted.pop(event.stream_id, None)
                     self._credits.pop(event.stream_id, None)
         await self._flush()
+
+    async def _take_settings(self, event: RemoteSettingsChanged) -> None:
+        encoder = self.connection.encoder
+        encoder.header_table_size = min(encoder.header_table_size, MOST_REMEMBERED)
+        await super()._handle_events([event])
+        await self._count_idle_frame()
 
     async def _open(self, event: RequestReceived) -> None:
         """Begin a stream, while the service stops too: the connection ends when it is idle.
@@ -191,9 +204,8 @@ class Http2(H2Protocol):
 
     async def _drop(self, stream_id: int, size: int) -> None:
         """Count what comes for nobody: empty frames, and the rest of what was answered."""
-        self._empty_frames += not size
-        if self._empty_frames > MOST_EMPTY_FRAMES:
-            await self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
+        if not size:
+            await self._count_idle_frame()
         if stream_id in self._unwanted:
             self._unwanted[stream_id] -= size
             if self._unwanted[stream_id] < 0 and stream_id not in self.stream_buffers:
@@ -250,6 +262,12 @@ class Http2(H2Protocol):
         """End a client that opens streams only to reset them (CVE-2023-44487)."""
         self._resets += 1
         if self._resets > MOST_RESETS:
+            await self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
+
+    async def _count_idle_frame(self) -> None:
+        """End a client that sends frames of no consequence (RFC 9113, 10.5)."""
+        self._idle_frames += 1
+        if self._idle_frames > MOST_IDLE_FRAMES:
             await self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
 
 

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame, SettingsFrame
 
 from tests.e2e.clients import MIB, content, session, sha256, upload
@@ -106,6 +107,15 @@ class TestTransfers:
             client.frame(DataFrame(stream, b"", flags=["END_STREAM"]))
             assert json.loads(client.answer(stream).body)["size"] == 100_000
         comes_to_nothing(lambda: ours.memory("VmRSS") - before > 16 * MIB)
+
+    def test_headers_remembered_are_few(self, ours: RawServer) -> None:
+        """However many the client would remember; each is looked for among all of them."""
+        with http2(ours) as client:
+            client.h2.update_settings({SettingCodes.HEADER_TABLE_SIZE: MIB})
+            client.ping()
+            assert client.get("/state").status == 200
+            assert client.h2.decoder.max_allowed_table_size == MIB
+            assert client.h2.decoder.header_table_size == 4 * KIB
 
 
 class TestEarlyAnswers:

@@ -135,6 +135,7 @@ ENDED = {
     "preface with a flaw": b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     "client says goodbye": requested() + frames(GoAwayFrame(0, 0)),
     "empty data without end": opened() + frames(*[DataFrame(1, b"")] * 10_000),
+    "settings flood": frames(*[SettingsFrame(0, {1: 0}), SettingsFrame(0, {1: 1})] * 5000),
     "rapid reset": frames(
         *(
             part
@@ -193,7 +194,6 @@ BORNE = {
     + requested(),
     "unknown frames": raw(99, 255, 7, b"x" * 100) * 100,
     "unknown settings": frames(SettingsFrame(0, {99: 2**32 - 1})),
-    "settings flood": frames(*[SettingsFrame(0, {3: 100})] * 2000),
     "header table of any size": frames(SettingsFrame(0, {1: 2**32 - 1})) + requested(),
     "window of nothing": frames(SettingsFrame(0, {4: 0})) + requested(),
     "ping flood": frames(*[PingFrame(0, bytes(8))] * 5000),
