@@ -51,6 +51,7 @@ class Stream(HTTPStream):
         complete: Whether the request has arrived whole.
         inbox: What waits for the application.
         trailers: Trailers of the request.
+        unsent: Gives the bytes of the answer that wait to be sent; of the whole connection if None.
     """
 
     scope: Any
@@ -60,6 +61,7 @@ class Stream(HTTPStream):
         self.complete = False
         self.inbox = Inbox()
         self.trailers: list[tuple[bytes, bytes]] = []
+        self.unsent: Callable[[], int] | None = None
         self._expecting = False
 
     async def handle(self, event: Event) -> None:
@@ -102,7 +104,7 @@ class Stream(HTTPStream):
         if connection and connection.sends_files and scope["http_version"] != "2":
             scope["extensions"][ZERO_COPY] = {}
         scope["extensions"][SERVER_EXTENSION] = ServerAbilities(
-            unsent=connection.unsent if connection else None,
+            unsent=self.unsent or (connection.unsent if connection else None),
             interim=scope["http_version"] in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
         )
