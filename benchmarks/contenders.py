@@ -71,7 +71,7 @@ CONTENDERS = (
         f"{SUBJECT}-read-ahead",
         "this service with downloads read ahead instead of sent by the kernel",
         ("-m", f"{SERVERS}quart_app_stock", "--read-ahead"),
-        frozenset({DOWNLOAD}),
+        frozenset({RAW, DOWNLOAD}),
     ),
     Contender(
         f"{SUBJECT}-asyncio",
