@@ -93,7 +93,7 @@ class Connection(TCPServer):
             return  # it does not wait for another request
         if isinstance(event, FileData):
             await self._send_file(event.file)
-        else:
+        elif not (isinstance(event, RawData) and not event.data):  # as the end of a known length
             await super().protocol_send(event)
 
     @property
