@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -185,6 +186,15 @@ async def _exit(_: Any, query: dict[str, str], __: Receive, ___: Send) -> None:
     os._exit(int(query["code"]))
 
 
+async def _stop_when_busy(_: Any, __: dict[str, str], ___: Receive, send: Send) -> None:
+    """Tells the process to stop at the moment that a thousand threads wake the loop."""
+    loop = asyncio.get_running_loop()
+    for _ in range(1000):
+        loop.call_soon_threadsafe(lambda: None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await _answer(send, 200, b"")
+
+
 HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[None]]] = {
     "/bytes": _bytes,
     "/drip": _drip,
@@ -198,4 +208,5 @@ HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[Non
     "/refuse": _refuse,
     "/release": _release,
     "/state": _state,
+    "/stop-when-busy": _stop_when_busy,
 }

@@ -218,8 +218,9 @@ class TestBrokenStreams:
         comes_to_nothing(server.leftovers, seconds=10)
 
 
-def test_idle_connections_are_closed(server: ServerProcess) -> None:
+def test_idle_connections_are_closed(shared_server: Servers) -> None:
     """With no request yet, and after one, whatever pings say."""
+    server = shared_server(loop="uvloop", max_upload_size="64MiB")
     with http2(server) as unused, http2(server) as used, http2(server) as pinging:
         used.get("/healthz")
 
