@@ -10,9 +10,8 @@ import structlog
 from quart import Quart
 
 from quart_app.catalog import SqlCatalog
-from quart_app.errors import QuartAppError
+from quart_app.errors import CannotStart, QuartAppError
 from quart_app.protocol.multipart import FormLimits
-from quart_app.server.inheritance import CannotStart
 from quart_app.services import Files
 from quart_app.storage import LocalDriver, Store
 from quart_app.streaming import in_thread, stream_bodies

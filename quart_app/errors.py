@@ -19,6 +19,7 @@ __all__ = [
     "BadRequest",
     "BodyError",
     "BodyTooShort",
+    "CannotStart",
     "CatalogError",
     "CatalogUnavailable",
     "ClientDisconnected",
@@ -229,3 +230,7 @@ class Draining(QuartAppError):
     code = "draining"
     status = 503
     title = "The service is stopping"
+
+
+class CannotStart(Exception):
+    """The service cannot start; the text says why, for the operator, unless a worker did."""

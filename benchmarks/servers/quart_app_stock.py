@@ -15,9 +15,9 @@ from hypercorn.config import Config
 
 from quart_app.app import create_app
 from quart_app.logs import configure_logs
-from quart_app.server import connection
-from quart_app.server.inheritance import BACKLOG
+from quart_app.server import stream
 from quart_app.server.seams import fix_hypercorn
+from quart_app.server.sockets import BACKLOG
 from quart_app.settings import load_settings
 
 if __name__ == "__main__":
@@ -30,5 +30,5 @@ if __name__ == "__main__":
     config.errorlog = logging.getLogger("hypercorn.error")
     if "--read-ahead" in sys.argv[1:]:
         fix_hypercorn()
-        vars(connection)["CAN_SEND_FILES"] = False
+        vars(stream)["CAN_SEND_FILES"] = False
     uvloop.run(hypercorn.asyncio.serve(create_app(settings), config))

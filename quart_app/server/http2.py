@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -29,7 +28,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import MissingStreamError
 
 from quart_app.models import KIB, MIB
-from quart_app.server.stream import CONNECTION_STATE, Stream
+from quart_app.server.stream import UNSENT_STATE, Stream
 
 if TYPE_CHECKING:
     from h2.events import Event as H2Event
@@ -87,7 +86,8 @@ class Http2(H2Protocol):
         #: Streams answered before their request was complete, and what more of it is dropped. To
         #: reset them at once (RFC 9113, 8.1) has clients lose the answer.
         self._unwanted: dict[int, int] = {}
-        self._credits: Counter[int] = Counter()
+        #: Bytes read since a window was last opened: of streams that still come, and of all.
+        self._credits = {CONNECTION: 0}
         self._idle_frames = 0
         self._resets = 0
 
@@ -138,7 +138,7 @@ class Http2(H2Protocol):
                 return
             stream = self.streams.get(getattr(event, "stream_id", None) or 0)
             if isinstance(event, DataReceived):
-                await self._take(event, stream)
+                await self._receive(event, stream)
             elif isinstance(event, TrailersReceived) and isinstance(stream, Stream):
                 stream.trailers.extend(event.headers)
             elif isinstance(event, RequestReceived):
@@ -171,9 +171,11 @@ class Http2(H2Protocol):
         if refusal := _refusal(dict(event.headers)):
             self.connection.reset_stream(event.stream_id, refusal)
             return
+        self._credits[event.stream_id] = 0
         await self._create_stream(event)
         if isinstance(stream := self.streams.get(event.stream_id), Stream):
             stream.unsent = partial(self._unsent, event.stream_id)
+            stream.inbox.taken = partial(self._give_credit, event.stream_id)
         await self.send(Updated(idle=False))
         await asyncio.sleep(0)  # requests come by the hundred at once
 
@@ -186,21 +188,21 @@ class Http2(H2Protocol):
         unsent = len(buffer.buffer) if buffer else 0
         with suppress(ProtocolError):  # closed meanwhile
             if self.connection.local_flow_control_window(stream_id) > 0:
-                unsent += self.connection_state[CONNECTION_STATE].unsent()
+                unsent += self.connection_state[UNSENT_STATE]()
         return unsent
 
-    async def _take(self, event: DataReceived, stream: HTTPStream | WSStream | None) -> None:
+    async def _receive(self, event: DataReceived, stream: HTTPStream | WSStream | None) -> None:
         """Hand data over without waiting: the window bounds it, and opens as it is read."""
         size, stream_id = event.flow_controlled_length, event.stream_id
         if isinstance(stream, Stream) and event.data:
-            stream.inbox.taken = partial(self._taken, stream_id)
             message = {"type": "http.request", "body": event.data, "more_body": True}
             stream.inbox.push(cast("ASGIReceiveEvent", message), size)
             return
         if isinstance(stream, WSStream):
             await stream.handle(Body(stream_id=stream_id, data=event.data))
-        self._taken(stream_id, size)
-        await self._drop(stream_id, size)
+        self._give_credit(stream_id, size)
+        if event.stream_ended is None:
+            await self._drop(stream_id, size)
 
     async def _drop(self, stream_id: int, size: int) -> None:
         """Count what comes for nobody: empty frames, and the rest of what was answered."""
@@ -211,12 +213,12 @@ class Http2(H2Protocol):
             if self._unwanted[stream_id] < 0 and stream_id not in self.stream_buffers:
                 await self._reset(stream_id, ErrorCodes.NO_ERROR)
 
-    def _taken(self, stream_id: int, size: int) -> None:
+    def _give_credit(self, stream_id: int, size: int) -> None:
         """Open windows again by what was read; h2 itself waits until half of one is used up."""
-        for number in (stream_id, CONNECTION):
+        for number in {stream_id, CONNECTION} & self._credits.keys():
             self._credits[number] += size
             if self._credits[number] >= CREDIT_SIZE:
-                credit = self._credits.pop(number)
+                credit, self._credits[number] = self._credits[number], 0
                 with suppress(ProtocolError):  # closed meanwhile
                     self.connection.increment_flow_control_window(credit, number or None)
         if not self.closed and (update := self.connection.data_to_send()):

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hypercorn.events import Event
 from hypercorn.protocol.events import Event as StreamEvent
@@ -14,10 +13,7 @@ from hypercorn.protocol.events import Event as StreamEvent
 from quart_app.models import KIB
 from quart_app.streaming import FileCut, in_thread
 
-if TYPE_CHECKING:
-    from quart_app.streaming import FileRange
-
-__all__ = ["CAN_SEND_FILES", "FileBody", "FileData", "send_file"]
+__all__ = ["CAN_SEND_FILES", "FileBody", "FileData", "Sending", "send_file"]
 
 #: Whether the system has the call at all.
 CAN_SEND_FILES = hasattr(os, "sendfile")
@@ -25,8 +21,31 @@ CAN_SEND_FILES = hasattr(os, "sendfile")
 #: What `sendfile` says of a file system that cannot serve it.
 NOT_HERE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
+#: What it says of a connection that broke, beside what is a `ConnectionError` anyway.
+GONE = {errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN, errno.ETIMEDOUT}
+
 #: What is copied at once from such a one.
 COPY_SIZE = 256 * KIB
+
+
+@dataclass
+class Sending:
+    """A part of a file on its way.
+
+    Attributes:
+        descriptor: Open for reading; its position is not used.
+        start: Where the part begins, in bytes.
+        size: Its size in bytes.
+        sent: Bytes of it that the kernel has taken.
+    """
+
+    descriptor: int
+    start: int
+    size: int
+    sent: int = 0
+
+    def __len__(self) -> int:
+        return self.size
 
 
 @dataclass(frozen=True)
@@ -34,17 +53,17 @@ class FileBody(StreamEvent):
     """A part of a file as a part of an answer; what Hypercorn's `Body` is for bytes."""
 
     stream_id: int
-    file: FileRange
+    file: Sending
 
 
 @dataclass(frozen=True)
 class FileData(Event):
     """A part of a file for the connection; what Hypercorn's `RawData` is for bytes."""
 
-    file: FileRange
+    file: Sending
 
 
-async def send_file(connected: int, file: FileRange) -> None:
+async def send_file(connected: int, file: Sending) -> None:
     """Send a part of a file; returns once the kernel has all of it.
 
     The file is read in a thread, as a disk may be slow; the socket is waited for on the loop, as a
@@ -61,36 +80,33 @@ async def send_file(connected: int, file: FileRange) -> None:
     """
     own = os.dup(connected)
     try:
-        position = file.wanted.start
         while True:
-            position += await in_thread(
-                _send_some, own, file.descriptor, position, file.wanted.stop - position
-            )
-            if position == file.wanted.stop:
+            await in_thread(_send_some, own, file)
+            if file.sent == file.size:
                 return
             await _writable(own)
     finally:
         os.close(own)
 
 
-def _send_some(connected: int, file: int, position: int, size: int) -> int:
-    """Send until the socket takes no more, blocking for the file alone; gives how much it took."""
-    sent = 0
-    while sent < size:
+def _send_some(connected: int, file: Sending) -> None:
+    """Send until the socket takes no more, blocking for the file alone."""
+    while left := file.size - file.sent:
         try:
-            step = _send_once(connected, file, position + sent, size - sent)
+            step = _send_once(connected, file.descriptor, file.start + file.sent, left)
         except BlockingIOError:
-            break
+            return
         if step == 0:
-            raise FileCut(f"{size - sent} bytes are missing")
-        sent += step
-    return sent
+            raise FileCut(f"{left} bytes are missing")
+        file.sent += step
 
 
 def _send_once(connected: int, file: int, position: int, size: int) -> int:
     try:
         return os.sendfile(connected, file, position, size)
     except OSError as error:
+        if error.errno in GONE:
+            raise ConnectionResetError from error
         if error.errno not in NOT_HERE:
             raise
         data = os.pread(file, min(size, COPY_SIZE), position)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 from hypercorn.protocol.events import EndBody, InformationalResponse, Request
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
-from quart_app.models import ByteRange
 from quart_app.server.inbox import Inbox
-from quart_app.server.sendfile import FileBody
-from quart_app.streaming import SERVER_EXTENSION, ZERO_COPY, FileRange, ServerAbilities
+from quart_app.server.sendfile import CAN_SEND_FILES, FileBody, Sending
+from quart_app.streaming import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,12 +18,10 @@ if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
     from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendEvent
 
-    from quart_app.server.connection import Connection
+__all__ = ["UNSENT_STATE", "Stream"]
 
-__all__ = ["CONNECTION_STATE", "Stream"]
-
-#: Where a stream finds its connection, in the state that Hypercorn gives every request.
-CONNECTION_STATE = "quart_app.connection"
+#: Where a stream finds `Connection.unsent`, in the state that Hypercorn gives every request.
+UNSENT_STATE = "quart_app.unsent"
 
 CONTINUE = 100
 EARLY_HINTS = 103
@@ -42,7 +39,8 @@ class Stream(HTTPStream):
       (1xx) before the answer; `http.response.early_hint` works on HTTP/1.1 too.
     - `{"type": "http.response.zerocopysend", "file": descriptor, "offset": …, "count": …,
       "more_body": …}` sends a part of a file from the kernel, where the extension is offered: on
-      HTTP/1 without TLS. `file` stays open until the message is sent.
+      HTTP/1 without TLS. `file` stays open until the message is sent, which then has the bytes that
+      went out as `sent`, all or not.
     - The last `http.request` message of a body carries the request's trailers, if there are any, as
       `"trailers": [(name, value), …]`.
     - `scope["extensions"]["quart_app.server"]` holds `ServerAbilities`.
@@ -99,13 +97,15 @@ class Stream(HTTPStream):
         send: Callable[[ASGISendEvent], Awaitable[None]],
         *bridges: Any,
     ) -> None:
-        connection: Connection | None = scope["state"].pop(CONNECTION_STATE, None)
-        scope["extensions"]["http.response.early_hint"] = {}
-        if connection and connection.sends_files and scope["http_version"] != "2":
-            scope["extensions"][ZERO_COPY] = {}
-        scope["extensions"][SERVER_EXTENSION] = ServerAbilities(
-            unsent=self.unsent or (connection.unsent if connection else None),
-            interim=scope["http_version"] in INTERIM_VERSIONS,
+        unsent = scope["state"].pop(UNSENT_STATE)
+        extensions, version = scope["extensions"], scope["http_version"]
+        if version in INTERIM_VERSIONS:
+            extensions["http.response.early_hint"] = {}
+        if CAN_SEND_FILES and scope["scheme"] == "http" and version != "2":
+            extensions[ZERO_COPY] = {}
+        extensions[SERVER_EXTENSION] = ServerAbilities(
+            unsent=self.unsent or unsent,
+            interim=version in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
         )
         try:
@@ -137,10 +137,12 @@ class Stream(HTTPStream):
             await super().app_send(message)
 
     async def _send_file(self, message: dict[str, Any]) -> None:
-        start, size = message["offset"], message["count"]
-        if self.state is ASGIHTTPState.RESPONSE and self.scope["method"] != "HEAD":
-            file = FileRange(message["file"], ByteRange(start, start + size))
-            await self.send(FileBody(self.stream_id, file))
+        file = Sending(message["file"], message["offset"], message["count"])
+        try:
+            if self.state is ASGIHTTPState.RESPONSE and self.scope["method"] != "HEAD":
+                await self.send(FileBody(self.stream_id, file))
+        finally:
+            message["sent"] = file.sent
         more = message.get("more_body", False)
         await super().app_send({"type": "http.response.body", "body": b"", "more_body": more})
 

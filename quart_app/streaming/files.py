@@ -21,11 +21,14 @@ __all__ = ["READ_SIZE", "FileCut", "FileRange", "read_range", "write_all", "writ
 #: Largest read, and what a quick reader is served with; one more is read ahead.
 READ_SIZE = 1 * MIB
 
-#: First read, and what a slow reader is served with: 500 of them hold 125 MiB, not a gigabyte.
+#: What a slow reader is served with: 500 of them hold a quarter of a gigabyte, not a whole.
 SLOW_READ_SIZE = 128 * KIB
 
-#: A reader that takes longer than this over a chunk is slow, in seconds.
-SLOW_AFTER = 0.25
+#: How far every reader is taken for a slow one: the kernel takes some MiB for it at once.
+UNKNOWN_SIZE = 8 * MIB
+
+#: A reader that takes longer than this over a chunk is slow.
+SLOW_AFTER_SECONDS = 0.25
 
 #: Most buffers `writev` takes at once (IOV_MAX on Linux and macOS).
 MOST_BUFFERS = 1024
@@ -122,7 +125,7 @@ async def read_range(descriptor: int, wanted: ByteRange) -> AsyncGenerator[bytes
             yield chunk
             if not left:
                 return
-            slow = time() - handed > SLOW_AFTER
+            slow = time() - handed > SLOW_AFTER_SECONDS or position - wanted.start < UNKNOWN_SIZE
             size = SLOW_READ_SIZE if slow else min(2 * size, READ_SIZE)
     finally:
         await settled(job)

@@ -235,8 +235,11 @@ class StreamingConnection(ASGIHTTPConnection):
             return
         for start in range(file.wanted.start, file.wanted.stop, FILE_SEND_SIZE):
             part = ByteRange(start, min(start + FILE_SEND_SIZE, file.wanted.stop))
-            await timer.during(send(_file_event(file.descriptor, part)))
-            self.sent += part.size
+            message = _file_event(file.descriptor, part)
+            try:
+                await timer.during(send(message))
+            finally:
+                self.sent += message.get("sent", part.size)
 
     def _has_content(self, response: ResponseTypes) -> bool:
         return self.scope["method"] != "HEAD" and response.status_code not in {204, 304}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -188,6 +187,16 @@ class TestReplacement:
         assert len(traffic.failures) <= 2, traffic.failures  # those it was answering
         fleet.expect_logged("worker died")
 
+    def test_hangup_sent_to_all_processes(self, fleet: Fleet) -> None:
+        """As a closed terminal does, and `systemctl kill`."""
+        before = set(fleet.workers())
+        with transfers(fleet, 4) as begun:
+            os.killpg(fleet.process.pid, signal.SIGHUP)
+            eventually(lambda: len(set(fleet.workers()) - before) == 4, what="all are replaced")
+            begun.complete()
+        eventually(lambda: not before & set(fleet.workers()), what="the old ones end")
+        assert not fleet.logged("worker died")
+
     def test_rolling_restart(self, fleet: Fleet) -> None:
         before = set(fleet.workers())
         with transfers(fleet, 4) as begun, Traffic(fleet) as traffic:
@@ -284,10 +293,3 @@ def test_backlog_of_a_worker_that_is_gone(launch: Launch) -> None:
             assert time.monotonic() - started < 30
 
 
-def test_address_in_use(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        fleet = Fleet(tmp_path, {"port": port}, command=SERVE)
-        assert fleet.process.wait(30) == 1
-    said = f"quart-app: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-    assert fleet.err.read_text() == said

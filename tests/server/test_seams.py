@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from itertools import pairwise
 from typing import Any
@@ -15,9 +16,11 @@ from h11._readers import ChunkedReader, ContentLengthReader
 from hyperframe.frame import HeadersFrame, SettingsFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quart.asgi import ASGIHTTPConnection
 
 from quart_app.server.http1 import BulkConnection
 from quart_app.server.seams import SEAMS, fix_hypercorn
+from quart_app.streaming import StreamingConnection
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: test\r\n"
 
@@ -56,14 +59,31 @@ class TestHypercorn:
         """What Hypercorn no longer calls would silently be of no effect."""
         stock = replacement.__mro__[1]
         assert stock.__module__.startswith("hypercorn.")
-        own = {
-            name
-            for name, member in vars(replacement).items()
-            if callable(member) and not name.startswith("__")
-        }
-        assert own & OVERRIDDEN[stock.__name__] == OVERRIDDEN[stock.__name__]
-        wanted = OVERRIDDEN[stock.__name__] | CALLED.get(stock.__name__, set())
-        assert {name for name in wanted if not hasattr(stock, name)} == set()
+        assert overridden(replacement) == OVERRIDDEN[stock.__name__]
+        called = CALLED.get(stock.__name__, set())
+        assert {name for name in called if not hasattr(stock, name)} == set()
+
+
+@pytest.mark.anyio
+async def test_streams_keep_whether_they_have_ended() -> None:
+    reader = asyncio.StreamReader()
+    assert vars(reader)["_eof"] is False
+    reader.feed_eof()
+    assert vars(reader)["_eof"] is True
+
+
+def test_methods_of_quart_that_are_overridden_exist() -> None:
+    assert overridden(StreamingConnection) == {"handle_messages", "_send_response"}
+    assert hasattr(ASGIHTTPConnection, "_create_request_from_scope")
+
+
+def overridden(replacement: type) -> set[str]:
+    stock = replacement.__mro__[1]
+    return {
+        name
+        for name, member in vars(replacement).items()
+        if callable(member) and not name.startswith("__") and hasattr(stock, name)
+    }
 
 
 #: What each class of Hypercorn has under this name, and calls itself.
@@ -78,7 +98,6 @@ OVERRIDDEN = {
 
 #: Private methods of Hypercorn that these classes call.
 CALLED = {
-    "TCPServer": {"_initiate_server_close"},
     "H11Protocol": {"_send_h11_event"},
     "H2Protocol": {"_create_stream", "_flush"},
 }

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from quart_app.models import ByteRange
-from quart_app.server.sendfile import send_file
-from quart_app.streaming import FileCut, FileRange
+from quart_app.server.sendfile import Sending, send_file
+from quart_app.streaming import FileCut
 from tests.e2e.clients import MIB, content, session, wire
 from tests.server.http2_client import http2
 from tests.waiting import comes_to_nothing
@@ -103,7 +103,7 @@ class TestSendFile:
             ours.setblocking(False)
             theirs.setblocking(False)
             sending = asyncio.ensure_future(
-                send_file(ours.fileno(), FileRange(file.fileno(), wanted))
+                send_file(ours.fileno(), Sending(file.fileno(), wanted.start, wanted.size))
             )
             sending.add_done_callback(lambda _: ours.shutdown(socket.SHUT_WR))
             got = bytearray()
@@ -127,15 +127,24 @@ class TestSendFile:
             await self.received(path, ByteRange(0, 10))
         assert caught.value.errno == errno.EIO
 
+    async def test_connection_that_breaks(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "sendfile", refusing(errno.ETIMEDOUT))
+        with pytest.raises(ConnectionResetError):
+            await self.received(path, ByteRange(0, 10))
+
     async def test_cancelled_while_it_waits(self, path: Path) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs, path.open("rb") as file:
             ours.setblocking(False)
             before = len(list(Path("/proc/self/fd").iterdir()))
-            whole = FileRange(file.fileno(), ByteRange(0, len(BYTES)))
+            whole = Sending(file.fileno(), 0, len(BYTES))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await send_file(ours.fileno(), whole)
+            theirs.settimeout(0)
+            assert whole.sent == len(theirs.recv(len(BYTES), socket.MSG_WAITALL))
             assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
