@@ -96,7 +96,8 @@ def listen(settings: Settings) -> Listeners:
         by_worker = _at_port(settings.host, settings.port, settings.workers)
     except OSError as error:
         where = settings.unix_socket or f"{settings.host} port {settings.port}"
-        raise CannotStart(f"cannot listen on {where}: {os.strerror(error.errno) if error.errno else error}") from error
+        why = os.strerror(error.errno) if error.errno else error
+        raise CannotStart(f"cannot listen on {where}: {why}") from error
     return Listeners(_named(scheme, by_worker[0][0]), by_worker)
 
 

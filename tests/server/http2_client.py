@@ -71,6 +71,7 @@ class Http2Client:
         self, connected: socket.socket, window: int = 64 * KIB - 1, *, acknowledge: bool = True
     ) -> None:
         self.socket = connected
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.answers: dict[int, Answer] = defaultdict(Answer)
         self.events: list[Event] = []
         self.stalled: set[int] = set()

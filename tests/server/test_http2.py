@@ -104,7 +104,7 @@ class TestTransfers:
         with http2(ours) as client:
             for _ in range(1200):
                 stream = client.request("POST", "/read", end=False)
-                client.send(stream, b"abc")
+                client.h2.send_data(stream, b"abc")
                 client.h2.end_stream(stream)
                 client.flush()
                 assert json.loads(client.answer(stream).body)["size"] == 3

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-SIZES = [0, 1, 131_071, 131_072, 131_073, READ_SIZE, 3 * READ_SIZE + 5]
+SIZES = [0, 1, 131_071, 131_072, 131_073, READ_SIZE, 3 * READ_SIZE + 5, 13 * READ_SIZE + 5]
 
 
 async def stream(*chunks: bytes) -> AsyncGenerator[bytes]:
