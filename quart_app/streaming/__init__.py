@@ -19,7 +19,7 @@ from quart_app.streaming.spools import (
     memory_spool,
     spilling_spool,
 )
-from quart_app.streaming.stall import StallTimer
+from quart_app.streaming.stall import StallTimer, unacknowledged
 from quart_app.streaming.threads import finished, in_thread, settled, start_in_thread, uninterrupted
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "spilling_spool",
     "start_in_thread",
     "stream_bodies",
+    "unacknowledged",
     "uninterrupted",
     "verified",
     "write_all",

@@ -14,7 +14,7 @@ from quart.wrappers import Request
 from quart.wrappers.response import IterableBody
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected
+from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected, UpstreamFailed
 from quart_app.models import MIB
 from quart_app.streaming.abilities import SERVER_EXTENSION, ServerAbilities
 from quart_app.streaming.body import RequestBody
@@ -45,6 +45,9 @@ ACCESS_LOG = logging.getLogger("quart_app.access")
 
 #: Largest piece handed to the server at once; the stall timer runs for each.
 SEND_SIZE = 1 * MIB
+
+#: What may end an answer before it is complete, and is no fault of the application's.
+EXPECTED = (BodyError, UpstreamFailed)
 
 #: Settings in `app.config`, with their defaults.
 DEFAULTS = {
@@ -135,9 +138,9 @@ class StreamingConnection(ASGIHTTPConnection):
                 self._let_go(receiver)
                 await self.request.resources.aclose()
                 self._log(time.perf_counter() - started)
-        # What a client does to its own body or answer is no news; the server ends the connection
-        # of an answer that was not completed.
-        if not handler.cancelled() and not isinstance(handler.exception(), BodyError):
+        # What a client does to its own body or answer is no news, and what another server does has
+        # been logged; the server ends the connection of an answer that was not completed.
+        if not handler.cancelled() and not isinstance(handler.exception(), EXPECTED):
             handler.result()
 
     async def _until_over(

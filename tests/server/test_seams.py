@@ -15,7 +15,7 @@ from h11._readers import ChunkedReader, ContentLengthReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quart_app.server.http1 import BulkConnection
+from quart_app.protocol.http1 import BulkConnection
 from quart_app.server.seams import SEAMS, fix_hypercorn
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: test\r\n"
