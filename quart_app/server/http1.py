@@ -97,6 +97,7 @@ class Http1(H11Protocol):
         self._ended = True
         if not isinstance(self.stream, Stream):
             return False
+        self.stream.ended.set()
         if not self.stream.complete:
             self.stream.cut()
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,6 +45,7 @@ class Stream(HTTPStream):
 
     Attributes:
         complete: Whether the request has arrived whole.
+        ended: Set once the client sends nothing more, though it may still read.
         inbox: What waits for the application.
         trailers: Trailers of the request.
     """
@@ -53,6 +55,7 @@ class Stream(HTTPStream):
     def __init__(self, app: AppWrapper, *args: Any) -> None:
         super().__init__(cast("AppWrapper", partial(self._run, app)), *args)
         self.complete = False
+        self.ended = asyncio.Event()
         self.inbox = Inbox()
         self.trailers: list[tuple[bytes, bytes]] = []
         self._expecting = False
@@ -98,6 +101,7 @@ class Stream(HTTPStream):
             unsent=connection.unsent if connection else None,
             interim=scope["http_version"] in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
+            ended=self.ended,
         )
         try:
             await app(scope, self._receive, send, *bridges)

@@ -86,10 +86,22 @@ class StreamingRequest(Request):
 
     body_class = RequestBody
     body: RequestBody
+    client_ended: asyncio.Event | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.resources = AsyncExitStack()
+
+    def end_with_client(self) -> None:
+        """Have the handler cancelled once its client ends its side of the connection.
+
+        Most clients that do are gone, as a closed connection looks the same until something is
+        sent on it. One that did so before this call has sent its request that way, and waits.
+        """
+        handler, ended = asyncio.current_task(), self.client_ended
+        if handler is not None and ended is not None and not ended.is_set():
+            watcher = asyncio.create_task(_cancel_after(ended, handler))
+            self.resources.callback(watcher.cancel)
 
     def parts(self, limits: FormLimits | None = None) -> AsyncIterator[Part]:
         """Walk the parts of a `multipart/form-data` body as they arrive.
@@ -125,6 +137,7 @@ class StreamingConnection(ASGIHTTPConnection):
         self.answered = False
         self.server = self._abilities()
         self.request = cast("StreamingRequest", self._create_request_from_scope(send))
+        self.request.client_ended = self.server.ended
         self.request.body.stall_timeout = self.app.config["STALL_TIMEOUT"]
         receiver = asyncio.ensure_future(self.handle_messages(self.request, receive))
         handler = asyncio.ensure_future(self.handle_request(self.request, send))
@@ -244,6 +257,11 @@ class StreamingConnection(ASGIHTTPConnection):
                 "client": (self.scope.get("client") or ["-"])[0],
             },
         )
+
+
+async def _cancel_after(event: asyncio.Event, task: asyncio.Task[Any]) -> None:
+    await event.wait()
+    task.cancel()
 
 
 def _ending(message: HTTPDisconnectEvent) -> BodyError:

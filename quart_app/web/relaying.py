@@ -63,6 +63,7 @@ def _add_converter(state: BlueprintSetupState) -> None:
 async def relay(url: str) -> Response:  # noqa: ARG001  # has lost its percent-encoding
     """Stream a remote file through, or the part of it that is asked for."""
     request = streaming_request()
+    request.end_with_client()  # else a silent server would be waited for in vain
     opened = services().relaying.open(request.method, _asked_url(request), _fields(request))
     return _answered(await request.resources.enter_async_context(opened))
 
@@ -73,6 +74,7 @@ async def fetch() -> Response:
     request = streaming_request()
     lifetime = lifetime_of(request)
     url, name = await _wanted(request)
+    request.end_with_client()
     kept = file_json(await services().relaying.fetch(url, name, _fields(request), lifetime))
     response = jsonify(kept)
     response.status_code = 201

@@ -77,7 +77,7 @@ def test_odd_forms_of_addresses(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["a b", "a%20b", "a..b", ".a", "-" * 64, "a." * 127, "é", "", "[", "a/b"]
+    "host", ["a b", "a%20b", "a..b", ".a", "-" * 64, "a." * 128, "é", "", "[", "a/b"]
 )
 def test_no_host(host: str) -> None:
     with pytest.raises(BadUrl):
