@@ -120,10 +120,15 @@ async def _open_files(settings: Settings, stack: AsyncExitStack) -> Files:
 
 async def _open_relaying(settings: Settings, files: Files, stack: AsyncExitStack) -> Relaying:
     context = await in_thread(tls_context)
-    policy = AddressPolicy(frozenset(map(parse_exception, settings.allow_fetch)))
-    origins = Client(Connector(policy, context, stall_timeout=settings.stall_timeout))
+    exceptions = frozenset(map(parse_exception, settings.allow_fetch))
+    origins, destinations = (
+        Client(Connector(policy, context, stall_timeout=settings.stall_timeout))
+        for policy in (AddressPolicy(exceptions), AddressPolicy(everything=True))
+    )
     stack.push_async_callback(origins.close)
-    return Relaying(origins, files, pseudonym=f"quart-app-{secrets.token_hex(8)}")
+    stack.push_async_callback(destinations.close)
+    pseudonym = f"quart-app-{secrets.token_hex(8)}"
+    return Relaying(origins, destinations, settings.proxy_targets, files, pseudonym=pseudonym)
 
 
 def _make_directory(path: Path) -> None:

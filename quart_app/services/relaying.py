@@ -9,10 +9,12 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
-from quart_app.errors import LoopDetected, UpstreamFailed
+from quart_app.errors import LoopDetected, NoTarget, UpstreamFailed
 from quart_app.protocol.forwarding import (
     answer_of_origin,
+    answer_of_target,
     request_to_origin,
+    request_to_target,
     value_of,
 )
 from quart_app.protocol.headers import as_utf8
@@ -20,7 +22,7 @@ from quart_app.protocol.names import display_name, media_type, parse_disposition
 from quart_app.services.files import Upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
     from datetime import timedelta
 
     from quart_app.models import File
@@ -35,18 +37,32 @@ LOG = structlog.get_logger("quart_app.relaying")
 #: Answers that hold a file: as the server has it, or as a proxy has changed it.
 WHOLE = {200, 203}
 
+DEFAULT_TARGET = "default"
+
 
 class Relaying:
     """Fetches what a client names, and passes on to where the operator says.
 
     Args:
         origins: Asks servers that clients name; its policy keeps to public ones.
+        destinations: Asks servers that the operator has configured.
+        targets: Their URLs by name; the one called `default`, or else the first, goes without.
         files: Keeps what is fetched.
         pseudonym: What this service calls itself in `Via`, unlike any other.
     """
 
-    def __init__(self, origins: Client, files: Files, *, pseudonym: str) -> None:
+    def __init__(
+        self,
+        origins: Client,
+        destinations: Client,
+        targets: Mapping[str, str],
+        files: Files,
+        *,
+        pseudonym: str,
+    ) -> None:
         self._origins = origins
+        self._destinations = destinations
+        self._targets = targets
         self._files = files
         self._pseudonym = pseudonym
 
@@ -100,6 +116,53 @@ class Relaying:
             shown = display_name(name or _name_of(answer))
             kind = media_type(value_of(answer.fields, "content-type"), shown)
             return await self._files.add_one(Upload(answer.chunks, shown, kind, lifetime=lifetime))
+
+    @asynccontextmanager
+    async def send_on(
+        self,
+        target: str | None,
+        query: str,
+        fields: Fields,
+        body: AsyncIterable[bytes],
+        size: int | None,
+    ) -> AsyncIterator[Answer]:
+        """Send a body on to a target, at the pace of both sides.
+
+        Args:
+            target: Name, or None for the default.
+            query: What the client asks with, without its question mark.
+            fields: Of the client's request.
+            body: Its bytes; what reading them raises, this raises.
+            size: Declared length in bytes, or None.
+
+        Yields:
+            The answer, which may come before the body has been sent.
+
+        Raises:
+            NoTarget: There is none of this name.
+            LoopDetected: The request comes from this service itself.
+            UpstreamFailed: The target is down or broken.
+            UpstreamTimeout: It takes or sends nothing for too long.
+        """
+        url = self._target_url(target, query)
+        sent = request_to_target(fields)
+        if value_of(sent, "accept-encoding") is None:
+            sent.append(("Accept-Encoding", "identity"))
+        sent.append(self._via(fields))
+        if size is not None:
+            sent.append(("Content-Length", str(size)))
+        async with self._destinations.ask("POST", url, sent, body) as answer:
+            yield answer.passing_on(answer_of_target(answer.fields))
+
+    def _target_url(self, name: str | None, query: str) -> str:
+        if name is None and self._targets:
+            name = DEFAULT_TARGET if DEFAULT_TARGET in self._targets else next(iter(self._targets))
+        url = self._targets.get(name or "")
+        if url is None:
+            raise NoTarget
+        if not query:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}{query}"
 
     def _via(self, fields: Fields) -> tuple[str, str]:
         """Extend the way a request has come (RFC 9110, 7.6.3)."""

@@ -7,7 +7,7 @@ from quart_app.streaming.abilities import SERVER_EXTENSION, ServerAbilities
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
 from quart_app.streaming.digests import Digests, verified
 from quart_app.streaming.files import READ_SIZE, FileCut, read_range, write_all, write_pieces
-from quart_app.streaming.forms import Part, form_parts
+from quart_app.streaming.forms import Part, checked_form, form_parts
 from quart_app.streaming.pieces import WRITE_SIZE, Piece, chained, gathered
 from quart_app.streaming.problems import problem, render_problem
 from quart_app.streaming.quart import StreamingConnection, StreamingRequest, stream_bodies
@@ -39,6 +39,7 @@ __all__ = [
     "StreamingConnection",
     "StreamingRequest",
     "chained",
+    "checked_form",
     "file_spool",
     "finished",
     "form_parts",

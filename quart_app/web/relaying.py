@@ -1,4 +1,4 @@
-"""Remote files streamed through or stored."""
+"""Remote files streamed through or stored, and bodies sent on to configured targets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from werkzeug.routing import BaseConverter
 
 from quart_app.errors import BadRequest, BadUrl, UpstreamFailed
 from quart_app.models import KIB
+from quart_app.streaming import checked_form
 from quart_app.web.context import services, streaming_request
 from quart_app.web.representation import file_json
 from quart_app.web.uploads import lifetime_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from quart.blueprints import BlueprintSetupState
 
@@ -65,7 +66,7 @@ async def relay(url: str) -> Response:  # noqa: ARG001  # has lost its percent-e
     request = streaming_request()
     request.end_with_client()  # else a silent server would be waited for in vain
     opened = services().relaying.open(request.method, _asked_url(request), _fields(request))
-    return _answered(await request.resources.enter_async_context(opened))
+    return await _answered(await request.resources.enter_async_context(opened))
 
 
 @relaying.post("/fetch")
@@ -80,6 +81,31 @@ async def fetch() -> Response:
     response.status_code = 201
     response.headers["Location"] = kept["url"]
     return response
+
+
+@relaying.post("/proxy", defaults={"target": None})
+@relaying.post("/proxy/<target>")
+async def proxy(target: str | None) -> Response:
+    """Send the body on to a target, and its answer back."""
+    request = streaming_request()
+    size, query = _declared_size(request), request.scope["query_string"].decode("ascii")
+    body = _sound_body(request, size)
+    sent = services().relaying.send_on(target, query, _fields(request), body, size)
+    return await _answered(await request.resources.enter_async_context(sent))
+
+
+def _declared_size(request: StreamingRequest) -> int | None:
+    if request.content_length is None and request.http_version.startswith("1"):
+        return None if "Transfer-Encoding" in request.headers else 0
+    return request.content_length
+
+
+def _sound_body(request: StreamingRequest, size: int | None) -> AsyncIterator[bytes]:
+    """Give the body as it is, with an eye on the form it may be."""
+    if request.mimetype != "multipart/form-data" or "Content-Encoding" in request.headers:
+        return request.body
+    limits = services().form_limits.for_passing()
+    return checked_form(request.body, request.headers["Content-Type"], limits, size)
 
 
 async def _wanted(request: StreamingRequest) -> tuple[str, str | None]:
@@ -112,9 +138,11 @@ def _fields(request: StreamingRequest) -> Fields:
     return list(request.headers.items())
 
 
-def _answered(answer: Answer) -> Response:
-    body = None if answer.status in BODYLESS else _told(answer)
-    response = Response(body, answer.status)
+async def _answered(answer: Answer) -> Response:
+    if answer.status in BODYLESS:
+        async for _ in answer.chunks:  # the answer is complete once the request is sent
+            pass
+    response = Response(None if answer.status in BODYLESS else _told(answer), answer.status)
     response.headers.clear()
     for name, value in answer.fields:
         response.headers.add(name, value)

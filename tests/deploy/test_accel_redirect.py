@@ -134,8 +134,8 @@ def files_of(driver: LocalDriver | MemoryDriver) -> Files:
 
 
 def relaying_of(files: Files) -> Relaying:
-    connector = Connector(AddressPolicy(), tls_context(), stall_timeout=1)
-    return Relaying(Client(connector), files, pseudonym="test")
+    client = Client(Connector(AddressPolicy(), tls_context(), stall_timeout=1))
+    return Relaying(client, client, {}, files, pseudonym="test")
 
 
 @pytest.mark.anyio
