@@ -212,7 +212,12 @@ class TestPassing:
 
     def test_redirects_are_the_clients(self, client: httpx.Client, origin: Origin) -> None:
         place = "Location: http://127.0.0.1:1/x"
-        origin.on("/default", lambda v: (v.body(), v.answer(b"", place, status="307 There")))
+
+        def lead(visit: Visit) -> None:
+            visit.body()
+            visit.answer(b"", place, status="307 There")
+
+        origin.on("/default", lead)
         response = client.post("/proxy", content=b"x")
         assert (response.status_code, response.headers["location"]) == (307, place[10:])
 
