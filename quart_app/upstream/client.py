@@ -29,6 +29,7 @@ MOST_REDIRECTS = 10
 #: Errors of others, and what they are here; the first that fits counts.
 TRANSLATIONS: tuple[tuple[type[Exception], type[QuartAppError]], ...] = (
     (httpx.InvalidURL, BadUrl),
+    (UnicodeError, BadUrl),
     (TimeoutError, UpstreamTimeout),
     (OSError, UpstreamFailed),  # names, connections, TLS
     (h11.RemoteProtocolError, UpstreamFailed),

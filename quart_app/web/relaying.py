@@ -88,9 +88,9 @@ async def fetch() -> Response:
 async def proxy(target: str | None) -> Response:
     """Send the body on to a target, and its answer back."""
     request = streaming_request()
-    size, query = _declared_size(request), request.scope["query_string"].decode("ascii")
+    size = _declared_size(request)
     body = _sound_body(request, size)
-    sent = services().relaying.send_on(target, query, _fields(request), body, size)
+    sent = services().relaying.send_on(target, _query(request), _fields(request), body, size)
     return await _answered(await request.resources.enter_async_context(sent))
 
 
@@ -112,7 +112,7 @@ async def _wanted(request: StreamingRequest) -> tuple[str, str | None]:
     request.body.limit_to(MAX_REQUEST_SIZE)
     try:
         wanted: Any = json.loads(await request.body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest("The body is no JSON.") from error
     url, name = (
         (wanted.get(key) for key in ("url", "name")) if isinstance(wanted, dict) else 2 * [0]
@@ -124,14 +124,18 @@ async def _wanted(request: StreamingRequest) -> tuple[str, str | None]:
 
 def _asked_url(request: StreamingRequest) -> str:
     """Give the URL as the client wrote it: routing has decoded the path."""
-    path = request.scope["raw_path"].decode("ascii")
+    path = request.scope["raw_path"].decode(errors="replace")
     if SCHEME.match(path) is None:
         path = unquote(path)  # a client that encodes whatever it puts into a path
     scheme = SCHEME.match(path)
     if scheme is None:
         raise BadUrl("Give an absolute http:// or https:// URL.")
-    query = request.scope["query_string"].decode("ascii")
+    query = _query(request)
     return f"{scheme[1]}://{path[scheme.end() :]}{'?' if query else ''}{query}"
+
+
+def _query(request: StreamingRequest) -> str:
+    return request.scope["query_string"].decode(errors="replace")
 
 
 def _fields(request: StreamingRequest) -> Fields:
