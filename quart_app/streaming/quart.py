@@ -46,6 +46,10 @@ ACCESS_LOG = logging.getLogger("quart_app.access")
 #: Largest piece handed to the server at once; the stall timer runs for each.
 SEND_SIZE = 1 * MIB
 
+#: How long a client that has ended its side may be sent nothing, in seconds; see
+#: `StreamingRequest.end_with_client`.
+END_PATIENCE = 5.0
+
 #: What may end an answer before it is complete, and is no fault of the application's.
 EXPECTED = (BodyError, UpstreamFailed)
 
@@ -86,22 +90,25 @@ class StreamingRequest(Request):
 
     body_class = RequestBody
     body: RequestBody
-    client_ended: asyncio.Event | None = None
+    connection: StreamingConnection | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.resources = AsyncExitStack()
 
     def end_with_client(self) -> None:
-        """Have the handler cancelled once its client ends its side of the connection.
+        """Have the handler cancelled once its client, as far as can be told, is gone.
 
-        Most clients that do are gone, as a closed connection looks the same until something is
-        sent on it. One that did so before this call has sent its request that way, and waits.
+        A client that closes its connection looks like one that ends its own side only, and still
+        reads, until something is sent to it. So one that has ended its side, and is sent nothing
+        for `END_PATIENCE`, is taken for gone.
         """
-        handler, ended = asyncio.current_task(), self.client_ended
-        if handler is not None and ended is not None and not ended.is_set():
-            watcher = asyncio.create_task(_cancel_after(ended, handler))
-            self.resources.callback(watcher.cancel)
+        handler, connection = asyncio.current_task(), self.connection
+        if handler is None or connection is None:
+            return
+        if (ended := connection.server.ended) is not None:
+            watching = _cancel_when_idle(ended, connection, handler)
+            self.resources.callback(asyncio.create_task(watching).cancel)
 
     def parts(self, limits: FormLimits | None = None) -> AsyncIterator[Part]:
         """Walk the parts of a `multipart/form-data` body as they arrive.
@@ -137,7 +144,7 @@ class StreamingConnection(ASGIHTTPConnection):
         self.answered = False
         self.server = self._abilities()
         self.request = cast("StreamingRequest", self._create_request_from_scope(send))
-        self.request.client_ended = self.server.ended
+        self.request.connection = self
         self.request.body.stall_timeout = self.app.config["STALL_TIMEOUT"]
         receiver = asyncio.ensure_future(self.handle_messages(self.request, receive))
         handler = asyncio.ensure_future(self.handle_request(self.request, send))
@@ -259,9 +266,15 @@ class StreamingConnection(ASGIHTTPConnection):
         )
 
 
-async def _cancel_after(event: asyncio.Event, task: asyncio.Task[Any]) -> None:
-    await event.wait()
-    task.cancel()
+async def _cancel_when_idle(
+    ended: asyncio.Event, connection: StreamingConnection, handler: asyncio.Task[Any]
+) -> None:
+    await ended.wait()
+    sent = -1
+    while sent != connection.sent:
+        sent = connection.sent
+        await asyncio.sleep(END_PATIENCE)
+    handler.cancel()
 
 
 def _ending(message: HTTPDisconnectEvent) -> BodyError:

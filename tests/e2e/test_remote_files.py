@@ -399,6 +399,21 @@ class TestTrouble:
             getattr(client, way)()
         assert left.wait(60)
 
+    def test_client_that_ends_its_side_only(self, patient: ServerProcess, origin: Origin) -> None:
+        """As `nc -N` does: it still reads."""
+        ended = threading.Event()
+
+        def late(visit: Visit) -> None:
+            ended.wait(60)
+            visit.answer(BYTES)
+
+        url = origin.on("/file", late)
+        with wire(patient) as client:
+            client.request(f"GET /{url}")
+            client.end()
+            ended.set()
+            assert client.response("GET").read() == BYTES
+
     def test_slow_client_holds_the_origin(self, server: ServerProcess, origin: Origin) -> None:
         sent: list[int] = []
 
