@@ -11,10 +11,9 @@ import structlog
 from quart import Quart
 
 from quart_app.catalog import SqlCatalog
-from quart_app.errors import QuartAppError
+from quart_app.errors import CannotStart, QuartAppError
 from quart_app.protocol.addresses import AddressPolicy, parse_exception
 from quart_app.protocol.multipart import FormLimits
-from quart_app.server.inheritance import CannotStart
 from quart_app.services import Files, Relaying
 from quart_app.storage import LocalDriver, Store
 from quart_app.streaming import in_thread, stream_bodies

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quart_app.errors import CannotStart
 from quart_app.logs import configure_logs
-from quart_app.server.inheritance import CannotStart
 from quart_app.server.launcher import Launcher
 from quart_app.settings import BadSettings, Loaded, Settings, as_variables, load_settings
 

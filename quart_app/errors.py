@@ -21,6 +21,7 @@ __all__ = [
     "BlockedAddress",
     "BodyError",
     "BodyTooShort",
+    "CannotStart",
     "CatalogError",
     "CatalogUnavailable",
     "ClientDisconnected",
@@ -282,3 +283,7 @@ class LoopDetected(QuartAppError):
     code = "loop_detected"
     status = 508
     title = "Loop detected"
+
+
+class CannotStart(Exception):
+    """The service cannot start; the text says why, for the operator, unless a worker did."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from quart_app.app import create_app, start_draining
+from quart_app.errors import CannotStart
 from quart_app.logs import configure_logs
-from quart_app.server.inheritance import CannotStart, Inheritance
+from quart_app.server.sockets import Inheritance
 from quart_app.server.worker import serve
 from quart_app.settings import BadSettings, load_settings
 
@@ -15,6 +17,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Serve on the sockets of the launcher, with the settings in the environment."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # for the launcher, though all may be sent it
     inheritance = Inheritance.load()
     try:
         settings = load_settings().settings

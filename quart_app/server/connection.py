@@ -12,31 +12,30 @@ from hypercorn.events import Closed, RawData, Updated
 from quart_app.models import KIB, MIB
 from quart_app.server.http1 import Http1
 from quart_app.server.intake import Intake
-from quart_app.server.stream import CONNECTION_STATE
+from quart_app.server.sendfile import FileData, send_file
+from quart_app.server.stream import UNSENT_STATE
 from quart_app.streaming import unacknowledged
 
 if TYPE_CHECKING:
-    from asyncio import StreamReaderProtocol, Transport
-
     from hypercorn.events import Event
     from hypercorn.typing import LifespanState
 
+    from quart_app.server.sendfile import Sending
+
 __all__ = ["Connection"]
 
-#: How long a closing connection may make no progress with what is still unsent, in seconds.
-CLOSE_PATIENCE = 10.0
+#: How long a closing connection may make no progress with what is still unsent.
+CLOSE_PATIENCE_SECONDS = 10.0
 
-#: How long a client that still sends may take to see that the connection is closing, in seconds.
-LINGER_TIME = 2.0
+#: How long a client that still sends may take to see that the connection is closing.
+LINGER_SECONDS = 2.0
 
 #: How much such a client may send meanwhile.
 LINGER_SIZE = 8 * MIB
 
-
-#: How long a connection without a request stays open once the service stops, in seconds: the next
-#: request may be on its way.
-LAST_CALL_TIME = 1.0
-
+#: How long a connection without a request stays open once the service stops: the next request
+#: may be on its way.
+LAST_CALL_SECONDS = 1.0
 
 #: Bytes parsed at once: of the smallest frames or headers, they hold enough to block the loop for
 #: some time.
@@ -52,13 +51,11 @@ class Connection(TCPServer):
     """
 
     _running: ClassVar[dict[Connection, asyncio.Task[None]]] = {}
-    _intake: Intake | None = None
 
-    def __init__(
-        self, app: Any, loop: Any, config: Any, context: Any, state: LifespanState, *streams: Any
-    ) -> None:
-        state = cast("LifespanState", {**state, CONNECTION_STATE: self})
-        super().__init__(app, loop, config, context, state, *streams)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.state = cast("LifespanState", {**self.state, UNSENT_STATE: self.unsent})
+        self._intake = Intake(self.reader, self.writer)
 
     @classmethod
     def cancel_all(cls) -> None:
@@ -70,9 +67,6 @@ class Connection(TCPServer):
     async def run(self) -> None:
         """Serve the connection to its end."""
         self._running[self] = cast("asyncio.Task[None]", asyncio.current_task())
-        transport = cast("Transport", self.writer.transport)
-        protocol = cast("StreamReaderProtocol", transport.get_protocol())
-        self._intake = Intake(transport, self.reader, protocol)
         try:
             # A cancelled task would have Hypercorn stop without waiting for the others, and
             # asyncio's streams log it as an error (until Python 3.12).
@@ -83,25 +77,41 @@ class Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Do what the protocol asks for."""
-        if isinstance(event, Updated) and event.idle and cast("Intake", self._intake).eof:
+        if isinstance(event, Updated) and event.idle and self._intake.eof:
             return  # it does not wait for another request
-        await super().protocol_send(event)
+        if isinstance(event, FileData):
+            await self._send_file(event.file)
+        elif not (isinstance(event, RawData) and not event.data):  # as the end of a known length
+            await super().protocol_send(event)
+
+    async def _send_file(self, file: Sending) -> None:
+        transport = self.writer.transport
+        async with self.send_lock:
+            try:
+                transport.set_write_buffer_limits(high=0)  # so that draining empties it
+                await self.writer.drain()
+                transport.set_write_buffer_limits()
+                if transport.is_closing():  # its number may be another connection's by now
+                    raise ConnectionResetError
+                await send_file(transport.get_extra_info("socket").fileno(), file)
+            except (ConnectionError, RuntimeError):
+                transport.abort()  # the error was told to us alone
+                await self.protocol.handle(Closed())
 
     async def _idle_timeout(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.config.keep_alive_timeout):
                 await self.context.terminated.wait()
-                await asyncio.sleep(LAST_CALL_TIME)
+                await asyncio.sleep(LAST_CALL_SECONDS)
         await asyncio.shield(self._initiate_server_close())
 
     async def _read_data(self) -> None:
-        intake = cast("Intake", self._intake)
         try:
-            while data := await intake.read():
+            while data := await self._intake.read():
                 await self._take(data)
             protocol = self.protocol.protocol
-            if not intake.lost.is_set() and isinstance(protocol, Http1) and protocol.end():
-                await intake.lost.wait()
+            if not self._intake.lost.is_set() and isinstance(protocol, Http1) and protocol.end():
+                await self._intake.lost.wait()
         finally:
             await self.protocol.handle(Closed())
             # Else a connection that its client has closed stays until it was idle for long.
@@ -109,7 +119,7 @@ class Connection(TCPServer):
 
     async def _take(self, data: bytes) -> None:
         start = 0
-        while start < len(data) and not cast("Intake", self._intake).lost.is_set():
+        while start < len(data) and not self._intake.lost.is_set():
             protocol = self.protocol.protocol  # which another may replace
             in_body = isinstance(protocol, Http1) and protocol.in_body
             turn = data[start:] if in_body else data[start : start + TURN_SIZE]
@@ -125,18 +135,17 @@ class Connection(TCPServer):
         )
 
     async def _close(self) -> None:
-        intake = cast("Intake", self._intake)
         left = -1
         try:
             await self._linger()
             self._close_writer()
-            while not intake.lost.is_set() and (unsent := self.unsent()) != left:
+            while not self._intake.lost.is_set() and (unsent := self.unsent()) != left:
                 left = unsent
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(CLOSE_PATIENCE):
-                        await intake.lost.wait()
+                    async with asyncio.timeout(CLOSE_PATIENCE_SECONDS):
+                        await self._intake.lost.wait()
         finally:
-            if not intake.lost.is_set():
+            if not self._intake.lost.is_set():
                 self.writer.transport.abort()
             await self.idle_task.stop()
 
@@ -151,11 +160,10 @@ class Connection(TCPServer):
 
     async def _linger(self) -> None:
         """Let a client that still sends read its answer: closing now would reset it away."""
-        intake = cast("Intake", self._intake)
         protocol = getattr(self, "protocol", None) and self.protocol.protocol
-        if intake.eof or not (isinstance(protocol, Http1) and protocol.sending):
+        if self._intake.eof or not (isinstance(protocol, Http1) and protocol.sending):
             return
         with suppress(NotImplementedError, OSError, RuntimeError, TimeoutError):
             self.writer.write_eof()
-            async with asyncio.timeout(LINGER_TIME):
-                await intake.drop(LINGER_SIZE)
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._intake.drop(LINGER_SIZE)

@@ -22,7 +22,6 @@ INBOX_SIZE = 128 * KIB
 #: client may send its body byte by byte.
 MERGE_SIZE = 64 * KIB
 
-
 #: Messages after which the loop gets its turn: chunks of a byte come by the ten thousand at once.
 TURN_MESSAGES = 256
 
@@ -34,12 +33,12 @@ class Inbox:
     wait for an application that may read no more: a deadlock. Here only bodies wait, and nothing
     does once the application has returned.
 
-    Args:
+    Attributes:
         taken: Called with the credit of what was received or dropped.
     """
 
-    def __init__(self, taken: Callable[[int], None] | None = None) -> None:
-        self.taken = taken
+    def __init__(self) -> None:
+        self.taken: Callable[[int], None] | None = None
         self._messages: deque[dict[str, Any]] = deque()
         self._credits: deque[int] = deque()
         self._held = 0

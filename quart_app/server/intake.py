@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from quart_app.models import KIB
 
 if TYPE_CHECKING:
-    from asyncio import StreamReader, StreamReaderProtocol, Transport
+    from asyncio import StreamReader, StreamReaderProtocol, StreamWriter, Transport
 
 __all__ = ["Intake"]
 
@@ -25,23 +25,21 @@ class Intake(asyncio.Protocol):
     client will send no more, while it may still read.
 
     Args:
-        transport: An open transport.
         reader: The reader it had; what it holds comes first.
-        writer_protocol: The protocol it had, which goes on to serve its writer.
+        writer: The writer of the same connection, which goes on as it was.
     """
 
-    def __init__(
-        self, transport: Transport, reader: StreamReader, writer_protocol: StreamReaderProtocol
-    ) -> None:
-        self.eof = bool(getattr(reader, "_eof", False))
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+        # A stream reader tells of its end only once all is read; tests guard the name.
+        self.eof: bool = reader._eof  # type: ignore[attr-defined]  # noqa: SLF001
         self.lost = asyncio.Event()
         self._chunks: deque[bytes] = deque()
         self._held = 0
         self._drop_left: int | None = None
         self._arrived = asyncio.Event()
-        self._transport = transport
-        self._writer_protocol = writer_protocol
-        transport.set_protocol(self)
+        self._transport = cast("Transport", writer.transport)
+        self._writer_protocol = cast("StreamReaderProtocol", self._transport.get_protocol())
+        self._transport.set_protocol(self)
         reader.feed_eof()
         self._reader: StreamReader | None = reader
 

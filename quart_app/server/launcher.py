@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from quart_app.server.inheritance import CannotStart, Inheritance
-from quart_app.server.sockets import listen
+from quart_app.errors import CannotStart
+from quart_app.server.sockets import Inheritance, listen
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -30,6 +30,9 @@ STOP_MARGIN_SECONDS = 10.0
 
 #: A worker that dies sooner than this after its start is replaced after a pause.
 YOUNG_SECONDS = 5.0
+
+#: That pause.
+FIRST_PAUSE_SECONDS = 1.0
 
 #: Longest pause between attempts to replace a worker.
 MOST_PAUSE_SECONDS = 30.0
@@ -56,11 +59,18 @@ class Worker:
     started: float
     retired: bool = False
 
-    def retire(self) -> None:
-        """Have it drain and end."""
-        self.retired = True
-        if self.process.returncode is None:
+    def retire(self, patience: float) -> None:
+        """Have it drain and end, by force when it takes more than `patience` seconds."""
+        if not self.retired and self.process.returncode is None:
             self.process.terminate()
+            asyncio.get_running_loop().call_later(patience, self.kill)
+        self.retired = True
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process.returncode is None:
+            LOG.error("worker killed", extra={"pid": self.process.pid})
+            self.process.kill()
 
 
 class Launcher:
@@ -82,6 +92,7 @@ class Launcher:
         self._settings = settings
         self._command = command
         self._environment = environment
+        self._patience = settings.drain + STOP_MARGIN_SECONDS
         self._workers: set[Worker] = set()
         self._slots = [asyncio.Lock() for _ in range(settings.workers)]
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -108,8 +119,9 @@ class Launcher:
             started = await asyncio.gather(*(self._spawn(self._start(slot)) for slot in slots))
             if not (all(started) or self._stop.is_set()):
                 raise CannotStart  # a worker has said why
-            print(f"serving on {self._listeners.address}", flush=True)  # noqa: T201
-            _notify("READY=1")
+            if not self._stop.is_set():
+                print(f"serving on {self._listeners.address}", flush=True)  # noqa: T201
+                _notify("READY=1")
             await self._stop.wait()
         finally:
             _notify("STOPPING=1")
@@ -120,10 +132,10 @@ class Launcher:
     def _begin_stop(self) -> None:
         if self._stop.is_set():  # asked twice: now
             for worker in self._workers:
-                worker.process.kill()
+                worker.kill()
         self._stop.set()
         for worker in self._workers:
-            worker.retire()
+            worker.retire(self._patience)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.ensure_future(work)
@@ -146,7 +158,7 @@ class Launcher:
             os.close(ready_end)
         self._workers.add(worker)
         if self._stop.is_set():
-            worker.retire()
+            worker.retire(self._patience)
         told = await asyncio.to_thread(os.read, ready, 1)
         os.close(ready)
         if told:
@@ -172,14 +184,15 @@ class Launcher:
             self._clean &= code in CLEAN_CODES
             return
         LOG.error("worker died", extra={"pid": worker.process.pid, "code": code})
-        pause = 1.0 if time.monotonic() - worker.started < YOUNG_SECONDS else 0.0
+        young = time.monotonic() - worker.started < YOUNG_SECONDS
+        pause = FIRST_PAUSE_SECONDS if young else 0.0
         while not self._stop.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
             async with self._slots[worker.slot]:
                 if self._serving(worker.slot) or await self._start(worker.slot):
                     return
-            pause = min(2 * pause or 1.0, MOST_PAUSE_SECONDS)
+            pause = min(2 * pause or FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS)
 
     def _serving(self, slot: int) -> list[Worker]:
         return [worker for worker in self._workers if worker.slot == slot and not worker.retired]
@@ -193,18 +206,11 @@ class Launcher:
                         LOG.error("restart given up; the old workers go on")
                     return
                 for worker in old:
-                    worker.retire()
+                    worker.retire(self._patience)
 
     async def _end_all(self) -> None:
-        """End the workers, by force when they take too long."""
-        self._stop.set()
-        for worker in self._workers:
-            worker.retire()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._settings.drain + STOP_MARGIN_SECONDS)
-        for worker in self._workers:
-            LOG.error("worker killed", extra={"pid": worker.process.pid})
-            worker.process.kill()
+        if not self._stop.is_set():
+            self._begin_stop()
         await asyncio.gather(*self._tasks)
 
 

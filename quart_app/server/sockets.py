@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import socket
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from quart_app.server.inheritance import BACKLOG, CannotStart
+from quart_app.errors import CannotStart
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from quart_app.settings import Settings
 
-__all__ = ["Listeners", "listen"]
+__all__ = ["BACKLOG", "Inheritance", "Listeners", "listen"]
+
+#: Connections that may wait to be accepted, on each socket.
+BACKLOG = 1024
 
 #: First descriptor that systemd hands over (sd_listen_fds(3)).
-FIRST_INHERITED = 3
+SD_LISTEN_FDS_START = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +33,47 @@ class Listeners:
     Attributes:
         address: What people connect to.
         by_worker: The sockets of each worker.
+        path: Where a socket of our own lies, if at a path.
     """
 
     address: str
     by_worker: list[list[socket.socket]]
+    path: Path | None = None
 
     def close(self) -> None:
         """Stop listening, as far as this process goes."""
         for listeners in self.by_worker:
             for listener in listeners:
                 listener.close()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """Descriptors that a launcher gives its worker.
+
+    Attributes:
+        listeners: Listening sockets.
+        ready: Pipe to write a byte to once connections are accepted.
+        lifeline: Pipe that ends when the launcher does, however it does.
+    """
+
+    listeners: tuple[int, ...]
+    ready: int
+    lifeline: int
+
+    VARIABLE: ClassVar = "QUART_APP_INHERITANCE"
+
+    def dump(self) -> str:
+        """Write it down for the environment of the worker."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls) -> Inheritance:
+        """Read it from the environment, and take it out of there."""
+        members = json.loads(os.environ.pop(cls.VARIABLE))
+        return cls(tuple(members["listeners"]), members["ready"], members["lifeline"])
 
 
 def listen(settings: Settings) -> Listeners:
@@ -50,29 +86,38 @@ def listen(settings: Settings) -> Listeners:
         CannotStart: An address cannot be had.
     """
     scheme = "https" if settings.certfile else "http"
-    if inherited := _inherited():
-        return Listeners(_named(scheme, inherited[0]), [inherited] * settings.workers)
+    if activated := _activated():
+        return Listeners(_named(scheme, activated[0]), [activated] * settings.workers)
     try:
         if settings.unix_socket is not None:
             shared = [_at_path(settings.unix_socket)]
-            return Listeners(f"unix:{settings.unix_socket}", [shared] * settings.workers)
+            address = f"unix:{settings.unix_socket}"
+            return Listeners(address, [shared] * settings.workers, settings.unix_socket)
         by_worker = _at_port(settings.host, settings.port, settings.workers)
     except OSError as error:
         where = settings.unix_socket or f"{settings.host} port {settings.port}"
-        raise CannotStart(f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from error
+        raise CannotStart(
+            f"cannot listen on {where}: {os.strerror(error.errno) if error.errno else error}"
+        ) from error
     return Listeners(_named(scheme, by_worker[0][0]), by_worker)
 
 
-def _inherited() -> list[socket.socket]:
+def _activated() -> list[socket.socket]:
     """Take the sockets of systemd's socket activation, if this process is the one meant."""
     count = os.environ.pop("LISTEN_FDS", "0")
     if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
         return []
-    return [socket.socket(fileno=FIRST_INHERITED + number) for number in range(int(count))]
+    try:
+        return [socket.socket(fileno=SD_LISTEN_FDS_START + number) for number in range(int(count))]
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"LISTEN_FDS={count} does not count sockets: {error}") from error
 
 
 def _at_path(path: Path) -> socket.socket:
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         path.unlink()  # what a killed predecessor left
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
@@ -82,12 +127,13 @@ def _at_path(path: Path) -> socket.socket:
 
 def _at_port(host: str, port: int, workers: int) -> list[list[socket.socket]]:
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    with socket.create_server((host, port), family=family) as probe:
+        port = probe.getsockname()[1]  # nobody else's: sharing it would be no error for the others
     by_worker: list[list[socket.socket]] = []
     for _ in range(workers):
         listener = socket.create_server(
             (host, port), family=family, backlog=BACKLOG, reuse_port=workers > 1
         )
-        port = listener.getsockname()[1]  # the one picked, for the others
         by_worker.append([listener])
     return by_worker
 

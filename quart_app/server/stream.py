@@ -10,7 +10,8 @@ from hypercorn.protocol.events import EndBody, InformationalResponse, Request
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
 from quart_app.server.inbox import Inbox
-from quart_app.streaming import SERVER_EXTENSION, ServerAbilities
+from quart_app.server.sendfile import CAN_SEND_FILES, FileBody, Sending
+from quart_app.streaming import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
     from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendEvent
 
-    from quart_app.server.connection import Connection
+__all__ = ["UNSENT_STATE", "Stream"]
 
-__all__ = ["CONNECTION_STATE", "Stream"]
-
-#: Where a stream finds its connection, in the state that Hypercorn gives every request.
-CONNECTION_STATE = "quart_app.connection"
+#: Where a stream finds `Connection.unsent`, in the state that Hypercorn gives every request.
+UNSENT_STATE = "quart_app.unsent"
 
 CONTINUE = 100
 EARLY_HINTS = 103
@@ -39,6 +38,10 @@ class Stream(HTTPStream):
       refuses at once is sent no body (RFC 9110, 10.1.1).
     - `{"type": "http.response.interim", "status": 103, "headers": […]}` sends an interim answer
       (1xx) before the answer; `http.response.early_hint` works on HTTP/1.1 too.
+    - `{"type": "http.response.zerocopysend", "file": descriptor, "offset": …, "count": …,
+      "more_body": …}` sends a part of a file from the kernel, where the extension is offered: on
+      HTTP/1 without TLS. `file` stays open until the message is sent, which then has the bytes that
+      went out as `sent`, all or not.
     - The last `http.request` message of a body carries the request's trailers, if there are any, as
       `"trailers": [(name, value), …]`.
     - `scope["extensions"]["quart_app.server"]` holds `ServerAbilities`.
@@ -48,6 +51,7 @@ class Stream(HTTPStream):
         ended: Set once the client sends nothing more, though it may still read.
         inbox: What waits for the application.
         trailers: Trailers of the request.
+        unsent: Gives the bytes of the answer that wait to be sent; of the whole connection if None.
     """
 
     scope: Any
@@ -58,6 +62,7 @@ class Stream(HTTPStream):
         self.ended = asyncio.Event()
         self.inbox = Inbox()
         self.trailers: list[tuple[bytes, bytes]] = []
+        self.unsent: Callable[[], int] | None = None
         self._expecting = False
 
     async def handle(self, event: Event) -> None:
@@ -95,11 +100,15 @@ class Stream(HTTPStream):
         send: Callable[[ASGISendEvent], Awaitable[None]],
         *bridges: Any,
     ) -> None:
-        connection: Connection | None = scope["state"].pop(CONNECTION_STATE, None)
-        scope["extensions"]["http.response.early_hint"] = {}
-        scope["extensions"][SERVER_EXTENSION] = ServerAbilities(
-            unsent=connection.unsent if connection else None,
-            interim=scope["http_version"] in INTERIM_VERSIONS,
+        unsent = scope["state"].pop(UNSENT_STATE)
+        extensions, version = scope["extensions"], scope["http_version"]
+        if version in INTERIM_VERSIONS:
+            extensions["http.response.early_hint"] = {}
+        if CAN_SEND_FILES and scope["scheme"] == "http" and version != "2":
+            extensions[ZERO_COPY] = {}
+        extensions[SERVER_EXTENSION] = ServerAbilities(
+            unsent=self.unsent or unsent,
+            interim=version in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
             ended=self.ended,
         )
@@ -119,6 +128,8 @@ class Stream(HTTPStream):
         kind = message and message["type"]
         if kind == "http.response.interim":
             await self._send_interim(message["status"], message["headers"])
+        elif kind == ZERO_COPY:
+            await self._send_file(message)
         elif kind == "http.response.early_hint":
             links = [(b"link", bytes(link).strip()) for link in message["links"]]
             await self._send_interim(EARLY_HINTS, links)
@@ -128,6 +139,16 @@ class Stream(HTTPStream):
                 closing = [*message.get("headers", []), *self._closing_headers()]
                 message = {**message, "headers": closing}
             await super().app_send(message)
+
+    async def _send_file(self, message: dict[str, Any]) -> None:
+        file = Sending(message["file"], message["offset"], message["count"])
+        try:
+            if self.state is ASGIHTTPState.RESPONSE and self.scope["method"] != "HEAD":
+                await self.send(FileBody(self.stream_id, file))
+        finally:
+            message["sent"] = file.sent
+        more = message.get("more_body", False)
+        await super().app_send({"type": "http.response.body", "body": b"", "more_body": more})
 
     def _closing_headers(self) -> list[tuple[bytes, bytes]]:
         return [(b"connection", b"close")] if self.scope["http_version"] == "1.1" else []

@@ -7,23 +7,25 @@ import logging
 import os
 import resource
 import signal
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import hypercorn.asyncio
 import uvloop
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 
+from quart_app.errors import CannotStart
 from quart_app.server.connection import Connection
-from quart_app.server.inheritance import BACKLOG, CannotStart
 from quart_app.server.seams import fix_hypercorn
+from quart_app.server.sockets import BACKLOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quart import Quart
 
-    from quart_app.server.inheritance import Inheritance
+    from quart_app.server.sockets import Inheritance
     from quart_app.settings import Settings
 
 __all__ = ["serve"]
@@ -63,6 +65,7 @@ async def _serve(
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    servers = _remember_servers(loop)
 
     async def until_stopped() -> None:
         # Hypercorn calls this once it accepts connections.
@@ -70,15 +73,36 @@ async def _serve(
         os.close(inheritance.ready)
         await stop.wait()
         on_stop()
+        # Hypercorn closes the next one when the last one's connections have ended (Python 3.12.1).
+        for server in servers:
+            server.close()
         # Hypercorn's own timeout is not looked at on uvloop, nor from Python 3.12.1 on.
         loop.call_later(settings.drain, Connection.cancel_all)
 
+    def told(*_: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: it has stopped
+            loop.call_soon_threadsafe(stop.set)
+
+    # Not `add_signal_handler`: asyncio loses a signal that comes while threads wake its loop by the
+    # hundred, as both go through one pipe that takes no more than some 300.
     for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop.set)
+        signal.signal(number, told)
     # Who kills the launcher means the service: no worker may serve on by itself.
     loop.add_reader(inheritance.lifeline, os.kill, os.getpid(), signal.SIGKILL)
     config = _config(settings, inheritance.listeners)
     await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_stopped)
+
+
+def _remember_servers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
+    servers: list[asyncio.Server] = []
+    create_server = loop.create_server
+
+    async def create_and_remember(*args: Any, **options: Any) -> asyncio.Server:
+        servers.append(await create_server(*args, **options))
+        return servers[-1]
+
+    loop.create_server = create_and_remember  # type: ignore[method-assign]
+    return servers
 
 
 def _config(settings: Settings, listeners: tuple[int, ...]) -> Config:
@@ -91,6 +115,10 @@ def _config(settings: Settings, listeners: tuple[int, ...]) -> Config:
     config.include_server_header = False
     config.certfile = str(settings.certfile) if settings.certfile else None
     config.keyfile = str(settings.keyfile) if settings.keyfile else None
+    try:
+        config.create_ssl_context()
+    except OSError as error:
+        raise CannotStart(f"cannot use certificate and key: {error.strerror or error}") from error
     return config
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quart_app.models import KIB, MIB
@@ -15,16 +16,19 @@ if TYPE_CHECKING:
     from quart_app.models import ByteRange
     from quart_app.streaming.pieces import Piece
 
-__all__ = ["READ_SIZE", "FileCut", "read_range", "write_all", "write_pieces"]
+__all__ = ["READ_SIZE", "FileCut", "FileRange", "read_range", "write_all", "write_pieces"]
 
 #: Largest read, and what a quick reader is served with; one more is read ahead.
 READ_SIZE = 1 * MIB
 
-#: First read, and what a slow reader is served with: 500 of them hold 125 MiB, not a gigabyte.
+#: What a slow reader is served with: 500 of them hold a quarter of a gigabyte, not a whole.
 SLOW_READ_SIZE = 128 * KIB
 
-#: A reader that takes longer than this over a chunk is slow, in seconds.
-SLOW_AFTER = 0.25
+#: How far every reader is taken for a slow one: the kernel takes some MiB for it at once.
+UNKNOWN_SIZE = 8 * MIB
+
+#: A reader that takes longer than this over a chunk is slow.
+SLOW_AFTER_SECONDS = 0.25
 
 #: Most buffers `writev` takes at once (IOV_MAX on Linux and macOS).
 MOST_BUFFERS = 1024
@@ -32,6 +36,25 @@ MOST_BUFFERS = 1024
 
 class FileCut(OSError):
     """A file ended before the range that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """A part of an open file, as a chunk of a response's body.
+
+    Where the server can, its bytes go from the file to the socket without passing the process;
+    elsewhere they are read as `read_range` does.
+
+    Attributes:
+        descriptor: Open for reading until the response has ended; its position is not used.
+        wanted: Range in bytes, inside the file.
+    """
+
+    descriptor: int
+    wanted: ByteRange
+
+    def __len__(self) -> int:
+        return self.wanted.size
 
 
 async def write_pieces(descriptor: int, pieces: AsyncIterable[Piece]) -> None:
@@ -102,7 +125,7 @@ async def read_range(descriptor: int, wanted: ByteRange) -> AsyncGenerator[bytes
             yield chunk
             if not left:
                 return
-            slow = time() - handed > SLOW_AFTER
+            slow = time() - handed > SLOW_AFTER_SECONDS or position - wanted.start < UNKNOWN_SIZE
             size = SLOW_READ_SIZE if slow else min(2 * size, READ_SIZE)
     finally:
         await settled(job)

@@ -119,6 +119,9 @@ class _Reader(io.BufferedReader):
     def close(self) -> None:
         pass
 
+    def flush(self) -> None:
+        """Does nothing, as for any reader: Python 3.13 asks for it after the end."""
+
     def end(self) -> None:
         super().close()
 

@@ -52,6 +52,15 @@ def test_client_is_gone(server: ServerProcess, path: str, reads: int, method: st
     comes_to_nothing(lambda: open_blobs(server), seconds=10)
 
 
+def test_what_a_reader_took_is_logged(server: ServerProcess, path: str) -> None:
+    with wire(server, WINDOW) as client:
+        client.request(f"GET {path}")
+        client.response("GET").read(7 * MIB)
+        client.reset()
+    logged = eventually(lambda: [line for line in server.logs() if line.get("path") == path])
+    assert 7 * MIB <= logged[-1]["sent"] < len(BYTES)
+
+
 def test_readers_that_stop_are_cut(server: ServerProcess, path: str) -> None:
     many = "Range: bytes=1-9000000,10000000-31000000"
     with wire(server, WINDOW) as whole, wire(server, WINDOW) as parts, wire(server) as silent:

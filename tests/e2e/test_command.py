@@ -66,12 +66,53 @@ def test_announcement_is_all_on_standard_output(start: Start) -> None:
         assert connection.recv(12) == b"HTTP/1.1 200"
 
 
-def test_port_in_use(server: ServerProcess, tmp_path: Path) -> None:
-    done = ended("serve", "--port", server.port, "--data", tmp_path / "other")
-    assert (done.returncode, done.stdout) == (1, "")
-    said = f"quart-app: cannot listen on 127.0.0.1 port {server.port}: Address already in use"
-    assert done.stderr.startswith(said)
-    assert len(done.stderr.splitlines()) == 1
+class TestCannotStart:
+    """One line says why."""
+
+    def refused(self, directory: Path, *arguments: object, **variables: str) -> str:
+        done = ended("serve", "--data", directory / "data", "--port", 0, *arguments, **variables)
+        assert (done.returncode, done.stdout) == (1, "")
+        [line] = done.stderr.splitlines()
+        return line
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_port_in_use(self, server: ServerProcess, tmp_path: Path, workers: int) -> None:
+        line = self.refused(tmp_path, "--port", server.port, "--workers", workers)
+        assert line == (
+            f"quart-app: cannot listen on 127.0.0.1 port {server.port}: Address already in use"
+        )
+
+    def test_port_that_several_workers_serve(self, start: Start, tmp_path: Path) -> None:
+        """They share it among themselves, and with nobody else."""
+        port = start(settings={"workers": 2}).port
+        line = self.refused(tmp_path, "--port", port, "--workers", 2)
+        assert line.endswith(": Address already in use")
+
+    def test_unix_socket_in_use(self, tmp_path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "s"))
+            listener.listen()
+            line = self.refused(tmp_path, "--unix-socket", tmp_path / "s")
+        assert line.endswith("/s: Address already in use")
+
+    def test_unix_socket_with_a_long_path(self, tmp_path: Path) -> None:
+        line = self.refused(tmp_path, "--unix-socket", tmp_path / ("s" * 120))
+        assert line.endswith(": AF_UNIX path too long")
+
+    @pytest.mark.parametrize("path", ["missing", "/etc/passwd"])
+    def test_certificate(self, tmp_path: Path, path: str) -> None:
+        line = self.refused(tmp_path, "--certfile", path, "--keyfile", path)
+        assert line.startswith("quart-app: cannot use certificate and key: ")
+
+    @pytest.mark.parametrize("count", ["5", "junk"])
+    def test_activation_without_sockets(self, tmp_path: Path, count: str) -> None:
+        script = 'LISTEN_PID=$$ exec "$@"'
+        command = ["sh", "-c", script, "-", str(SCRIPT), "serve", "--data", str(tmp_path / "data")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60,
+                              env={"PATH": "/usr/bin:/bin", "LISTEN_FDS": count})  # fmt: skip
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert line.startswith(f"quart-app: LISTEN_FDS={count} does not count sockets: ")
 
 
 class TestSettings:

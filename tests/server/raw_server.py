@@ -18,9 +18,9 @@ import uvloop
 from hypercorn.config import Config
 
 from quart_app.logs import configure_logs
-from quart_app.server.inheritance import Inheritance
 from quart_app.server.launcher import Launcher
 from quart_app.server.seams import fix_hypercorn
+from quart_app.server.sockets import Inheritance
 from quart_app.server.worker import serve
 from quart_app.settings import load_settings
 from tests.server.raw_app import app

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.clients import MIB, content, form, form_type, session, sha256, upload, wire
 from tests.server.conftest import LOOPS
-from tests.waiting import comes_to_nothing, eventually
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -256,12 +256,9 @@ def test_trailers_after_many_chunks(ours: RawServer) -> None:
         assert json.loads(client.response().read())["trailers"] == []
 
 
-def test_chunks_of_a_byte_hold_little(ours: RawServer) -> None:
-    """An application that reads late finds them put together."""
-    before = ours.memory("VmRSS")
+def test_version_1_0_is_offered_no_interim_answers(ours: RawServer) -> None:
     with wire(ours) as client:
-        client.request("POST /read?after=1", CHUNKED)
-        client.send(b"1\r\nx\r\n" * 120_000)
-        client.chunk(b"")
-        assert json.loads(client.response().read())["size"] == 120_000
-    comes_to_nothing(lambda: ours.memory("VmRSS") - before > 16 * MIB)
+        client.send(b"GET /extensions HTTP/1.0\r\nHost: test\r\n\r\n")
+        offered = json.loads(client.response("GET").read())
+    assert "http.response.early_hint" not in offered
+    assert "http.response.zerocopysend" in offered

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.clients import MIB, content, session, sha256, upload, wire
-from tests.server.conftest import LOOPS
+from tests.server.conftest import LOOPS, RAW
 from tests.server.fleet import Fleet, Traffic
 from tests.server_process import SERVE, WATCHED
 from tests.waiting import eventually
@@ -131,6 +130,17 @@ class TestStop:
             assert 1 <= fleet.stop() < 10
         assert len(fleet.rows()) == len(fleet.blobs()) == 1
 
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_signal_comes_while_threads_wake_the_loop(self, launch: Launch, loop: str) -> None:
+        """It is not lost: the worker ends, and is replaced as nobody asked the launcher."""
+        fleet = launch((*RAW, "launcher", "1", loop))
+        with session(fleet) as client:
+            assert client.get("/stop-when-busy").status_code == 200
+        eventually(lambda: fleet.logged("worker died"), what="the worker ends")
+        assert [line["code"] for line in fleet.logged("worker died")] == [0]
+        fleet.expect_logged("worker died")
+        fleet.stop()
+
     def test_while_a_worker_is_being_replaced(self, launch: Launch) -> None:
         """A worker that dies young is replaced after a pause: the stop comes into that."""
         fleet = launch(SERVE)
@@ -176,6 +186,16 @@ class TestReplacement:
         assert not any("Refused" in failure for failure in traffic.failures)
         assert len(traffic.failures) <= 2, traffic.failures  # those it was answering
         fleet.expect_logged("worker died")
+
+    def test_hangup_sent_to_all_processes(self, fleet: Fleet) -> None:
+        """As a closed terminal does, and `systemctl kill`."""
+        before = set(fleet.workers())
+        with transfers(fleet, 4) as begun:
+            os.killpg(fleet.process.pid, signal.SIGHUP)
+            eventually(lambda: len(set(fleet.workers()) - before) == 4, what="all are replaced")
+            begun.complete()
+        eventually(lambda: not before & set(fleet.workers()), what="the old ones end")
+        assert not fleet.logged("worker died")
 
     def test_rolling_restart(self, fleet: Fleet) -> None:
         before = set(fleet.workers())
@@ -271,12 +291,3 @@ def test_backlog_of_a_worker_that_is_gone(launch: Launch) -> None:
             started = time.monotonic()
             assert [c.response("GET").status for c in (early, late)] == [200, 200]
             assert time.monotonic() - started < 30
-
-
-def test_address_in_use(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        fleet = Fleet(tmp_path, {"port": port}, command=SERVE)
-        assert fleet.process.wait(30) == 1
-    said = f"quart-app: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-    assert fleet.err.read_text() == said
