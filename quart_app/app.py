@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,19 @@ from quart import Quart
 
 from quart_app.catalog import SqlCatalog
 from quart_app.errors import CannotStart, QuartAppError
+from quart_app.protocol.addresses import AddressPolicy, parse_exception
 from quart_app.protocol.multipart import FormLimits
-from quart_app.services import Files
+from quart_app.services import Files, Relaying
 from quart_app.storage import LocalDriver, Store
 from quart_app.streaming import in_thread, stream_bodies
+from quart_app.upstream import Client, Connector, tls_context
 from quart_app.web import (
     Services,
     downloads,
     get_services,
     health,
     listing,
+    relaying,
     render_errors,
     set_services,
     uploads,
@@ -64,7 +68,7 @@ def create_app(settings: Settings) -> Quart:
     app.url_map.merge_slashes = False
     stream_bodies(app)
     render_errors(app)
-    for blueprint in (uploads, downloads, listing, health):
+    for blueprint in (uploads, downloads, listing, relaying, health):
         app.register_blueprint(blueprint)
 
     @app.while_serving
@@ -74,8 +78,15 @@ def create_app(settings: Settings) -> Quart:
                 files = await _open_files(settings, stack)
             except (OSError, QuartAppError) as error:
                 raise CannotStart(f"cannot use {settings.data}: {_reason(error)}") from error
-            limits = FormLimits(max_parts=settings.max_form_parts)
-            set_services(app, Services(files, limits, settings.accel_redirect))
+            set_services(
+                app,
+                Services(
+                    files=files,
+                    relaying=await _open_relaying(settings, files, stack),
+                    form_limits=FormLimits(max_parts=settings.max_form_parts),
+                    accel_redirect=settings.accel_redirect,
+                ),
+            )
             sweeper = asyncio.create_task(_sweep_for_ever(files, settings.sweep_interval))
             yield
             sweeper.cancel()
@@ -104,6 +115,19 @@ async def _open_files(settings: Settings, stack: AsyncExitStack) -> Files:
     files = Files(Store(LocalDriver(blobs), max_size=settings.max_upload_size), catalog)
     await files.check()
     return files
+
+
+async def _open_relaying(settings: Settings, files: Files, stack: AsyncExitStack) -> Relaying:
+    context = await in_thread(tls_context)
+    exceptions = frozenset(map(parse_exception, settings.allow_fetch))
+    origins, destinations = (
+        Client(Connector(policy, context, stall_timeout=settings.stall_timeout))
+        for policy in (AddressPolicy(exceptions), AddressPolicy(everything=True))
+    )
+    stack.push_async_callback(origins.close)
+    stack.push_async_callback(destinations.close)
+    pseudonym = f"quart-app-{secrets.token_hex(8)}"
+    return Relaying(origins, destinations, settings.proxy_targets, files, pseudonym=pseudonym)
 
 
 def _make_directory(path: Path) -> None:

@@ -17,6 +17,8 @@ __all__ = [
     "BadDigest",
     "BadForm",
     "BadRequest",
+    "BadUrl",
+    "BlockedAddress",
     "BodyError",
     "BodyTooShort",
     "CannotStart",
@@ -27,7 +29,9 @@ __all__ = [
     "DigestMismatch",
     "Draining",
     "FormTooComplex",
+    "LoopDetected",
     "NoSpace",
+    "NoTarget",
     "NotFound",
     "PreconditionFailed",
     "QuartAppError",
@@ -36,6 +40,8 @@ __all__ = [
     "StorageUnavailable",
     "TooLarge",
     "UnsupportedEncoding",
+    "UpstreamFailed",
+    "UpstreamTimeout",
 ]
 
 
@@ -82,6 +88,13 @@ class BadCursor(BadRequest):
     title = "Unknown cursor"
 
 
+class BadUrl(BadRequest):
+    """A URL is malformed, holds credentials, or is neither `http` nor `https`."""
+
+    code = "bad_url"
+    title = "URL not supported"
+
+
 class UnsupportedEncoding(BadRequest):
     """The body carries a content coding; stored bytes are the file's own (RFC 9110, 8.4)."""
 
@@ -96,6 +109,22 @@ class NotFound(QuartAppError):
     code = "not_found"
     status = 404
     title = "Not found"
+
+
+class NoTarget(QuartAppError):
+    """No destination is configured under this name."""
+
+    code = "no_target"
+    status = 404
+    title = "No such target"
+
+
+class BlockedAddress(QuartAppError):
+    """Policy allows no connection to this address or port."""
+
+    code = "blocked_address"
+    status = 403
+    title = "Address not allowed"
 
 
 class PreconditionFailed(QuartAppError):
@@ -230,6 +259,30 @@ class Draining(QuartAppError):
     code = "draining"
     status = 503
     title = "The service is stopping"
+
+
+class UpstreamFailed(QuartAppError):
+    """Another server cannot be found or reached, or breaks the connection or the protocol."""
+
+    code = "upstream_failed"
+    status = 502
+    title = "The other server failed"
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """It does nothing for too long."""
+
+    code = "upstream_timeout"
+    status = 504
+    title = "The other server is too slow"
+
+
+class LoopDetected(QuartAppError):
+    """The request has been here before (RFC 9110, 7.6.3; RFC 5842, 7.2)."""
+
+    code = "loop_detected"
+    status = 508
+    title = "Loop detected"
 
 
 class CannotStart(Exception):

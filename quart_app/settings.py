@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
-from pydantic import ByteSize, Field, ValidationError, model_validator
+from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from quart_app.models import GIB, MIB
+from quart_app.protocol.addresses import parse_exception
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +56,12 @@ class Settings(BaseSettings):
         pattern=r"^/([A-Za-z0-9_-]+/)+$",
         description="internal nginx location that sends downloads, as /protected/",
     )
+    allow_fetch: tuple[str, ...] = Field(
+        (), description='host:port that may be fetched though not public, as ["10.0.0.5:8000"]'
+    )
+    proxy_targets: dict[str, str] = Field(
+        {}, description='where /proxy sends bodies, name to URL, as {"default": "http://10.0.0.6/"}'
+    )
     stall_timeout: float = Field(
         60.0, gt=0, description="seconds without a byte after which a transfer is given up"
     )
@@ -82,6 +91,27 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values from the caller alone: `load_settings` knows where each came from."""
         return (init_settings,)
+
+    @field_validator("allow_fetch", "proxy_targets", mode="before")
+    @classmethod
+    def _read_json(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("allow_fetch")
+    @classmethod
+    def _check_exceptions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_exception(text)
+        return value
+
+    @field_validator("proxy_targets")
+    @classmethod
+    def _check_targets(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, url in value.items():
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment:
+                raise ValueError(f"the URL of {name!r} is no http:// or https:// URL")
+        return value
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from multipart import (
@@ -45,6 +46,10 @@ class FormLimits:
     max_header_size: int = 8 * KIB
     max_field_size: int = 64 * KIB
     max_fields_size: int = 1 * MIB
+
+    def for_passing(self) -> FormLimits:
+        """Give bounds for who passes fields on without holding them."""
+        return replace(self, max_field_size=sys.maxsize, max_fields_size=sys.maxsize)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import struct
-import sys
-import termios
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -18,6 +14,7 @@ from quart_app.server.http1 import Http1
 from quart_app.server.intake import Intake
 from quart_app.server.sendfile import FileData, send_file
 from quart_app.server.stream import UNSENT_STATE
+from quart_app.streaming import unacknowledged
 
 if TYPE_CHECKING:
     from hypercorn.events import Event
@@ -133,16 +130,9 @@ class Connection(TCPServer):
     def unsent(self) -> int:
         """Give the bytes written to this connection that its client has not acknowledged."""
         transport = self.writer.transport
-        waiting = transport.get_write_buffer_size()
-        socket = transport.get_extra_info("socket")
-        if sys.platform != "linux" or socket is None:
-            return waiting
-        try:
-            # SIOCOUTQ has the number of the terminal's call (tcp(7)).
-            answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
-        except (OSError, ValueError):  # closed meanwhile
-            return waiting
-        return waiting + cast("int", struct.unpack("i", answer)[0])
+        return transport.get_write_buffer_size() + unacknowledged(
+            transport.get_extra_info("socket")
+        )
 
     async def _close(self) -> None:
         left = -1

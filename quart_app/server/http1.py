@@ -1,4 +1,4 @@
-"""HTTP/1.1 with bodies past the parser, interim answers, trailers and half-closed clients."""
+"""HTTP/1.1 with interim answers, trailers and half-closed clients."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
-from h11._readers import ChunkedReader, ContentLengthReader
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol.events import InformationalResponse, Response
 from hypercorn.protocol.h11 import H11Protocol
 
+from quart_app.protocol.http1 import BulkConnection
 from quart_app.protocol.problems import PROBLEM_TYPE, code_of, problem_json
 from quart_app.server.sendfile import FileBody, FileData
 from quart_app.server.stream import Stream
@@ -19,64 +19,7 @@ from quart_app.server.stream import Stream
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
 
-__all__ = ["BulkConnection", "Http1"]
-
-
-class BulkConnection(h11.Connection):
-    """An h11 connection that hands on the pieces of a body as they arrived.
-
-    h11 copies every byte three times on its way through, which costs more than all the rest.
-
-    Attributes:
-        trailers: Trailers of the request, once it is complete.
-    """
-
-    _chunk: bytes | None = None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.trailers: list[tuple[bytes, bytes]] = []
-
-    @property
-    def they_are_waiting_for_100_continue(self) -> bool:
-        """Hide it from Hypercorn, which would answer before the application can refuse."""
-        return False
-
-    def receive_data(self, data: bytes) -> None:
-        """Take bytes from the network; all events are asked for before the next call."""
-        left = self.body_left
-        if data and left and not self.trailing_data[0]:
-            self._chunk = data[:left]
-            data = data[left:]
-            if not data:
-                return
-        super().receive_data(data)
-
-    @property
-    def body_left(self) -> int:
-        """The bytes to come that no parser needs to see: the rest of a body, or of a chunk."""
-        # h11 has no door for this; tests guard it.
-        reader = self._reader if self.their_state is h11.SEND_BODY else None
-        if isinstance(reader, ContentLengthReader):
-            return reader._remaining  # noqa: SLF001
-        if isinstance(reader, ChunkedReader):
-            return max(0, reader._bytes_in_chunk - 1)  # noqa: SLF001  # its end is the parser's
-        return 0
-
-    def next_event(self) -> Any:
-        """Give the next event, a chunk that passed the parser by first."""
-        if self._chunk is None:
-            event = super().next_event()
-            if isinstance(event, h11.EndOfMessage):
-                self.trailers.extend(event.headers)
-            return event
-        chunk, self._chunk = self._chunk, None
-        if isinstance(self._reader, ChunkedReader):
-            self._reader._bytes_in_chunk -= len(chunk)  # noqa: SLF001
-        else:
-            cast("ContentLengthReader", self._reader)._remaining -= len(chunk)  # noqa: SLF001
-        self.client_is_waiting_for_100_continue = False
-        return h11.Data(data=chunk)
+__all__ = ["Http1"]
 
 
 class Http1(H11Protocol):
@@ -159,6 +102,7 @@ class Http1(H11Protocol):
         self._ended = True
         if not isinstance(self.stream, Stream):
             return False
+        self.stream.ended.set()
         if not self.stream.complete:
             self.stream.cut()
         return True

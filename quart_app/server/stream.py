@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,6 +48,7 @@ class Stream(HTTPStream):
 
     Attributes:
         complete: Whether the request has arrived whole.
+        ended: Set once the client sends nothing more, though it may still read.
         inbox: What waits for the application.
         trailers: Trailers of the request.
         unsent: Gives the bytes of the answer that wait to be sent; of the whole connection if None.
@@ -57,6 +59,7 @@ class Stream(HTTPStream):
     def __init__(self, app: AppWrapper, *args: Any) -> None:
         super().__init__(cast("AppWrapper", partial(self._run, app)), *args)
         self.complete = False
+        self.ended = asyncio.Event()
         self.inbox = Inbox()
         self.trailers: list[tuple[bytes, bytes]] = []
         self.unsent: Callable[[], int] | None = None
@@ -107,6 +110,7 @@ class Stream(HTTPStream):
             unsent=self.unsent or unsent,
             interim=version in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
+            ended=self.ended,
         )
         try:
             await app(scope, self._receive, send, *bridges)

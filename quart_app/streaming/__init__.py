@@ -14,7 +14,7 @@ from quart_app.streaming.files import (
     write_all,
     write_pieces,
 )
-from quart_app.streaming.forms import Part, form_parts
+from quart_app.streaming.forms import Part, checked_form, form_parts
 from quart_app.streaming.pieces import WRITE_SIZE, Piece, chained, gathered
 from quart_app.streaming.problems import problem, render_problem
 from quart_app.streaming.quart import StreamingConnection, StreamingRequest, stream_bodies
@@ -26,7 +26,7 @@ from quart_app.streaming.spools import (
     memory_spool,
     spilling_spool,
 )
-from quart_app.streaming.stall import StallTimer
+from quart_app.streaming.stall import StallTimer, unacknowledged
 from quart_app.streaming.threads import finished, in_thread, settled, start_in_thread, uninterrupted
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "StreamingConnection",
     "StreamingRequest",
     "chained",
+    "checked_form",
     "file_spool",
     "finished",
     "form_parts",
@@ -62,6 +63,7 @@ __all__ = [
     "spilling_spool",
     "start_in_thread",
     "stream_bodies",
+    "unacknowledged",
     "uninterrupted",
     "verified",
     "write_all",

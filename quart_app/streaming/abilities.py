@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 __all__ = ["SERVER_EXTENSION", "ZERO_COPY", "ServerAbilities"]
@@ -27,8 +28,10 @@ class ServerAbilities:
         interim: `http.response.interim` messages are sent as interim answers (1xx).
         awaits_reading: A client that sent `Expect: 100-continue` is told to go on when the
             application first receives.
+        ended: Set once the client sends nothing more, though it may still read.
     """
 
     unsent: Callable[[], int] | None = None
     interim: bool = False
     awaits_reading: bool = False
+    ended: asyncio.Event | None = None

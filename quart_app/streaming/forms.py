@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from quart_app.protocol.multipart import Event, FormLimits
 
-__all__ = ["Part", "form_parts"]
+__all__ = ["Part", "checked_form", "form_parts"]
 
 
 class Part:
@@ -66,6 +66,43 @@ async def form_parts(
                 yield part
                 async for _ in part:
                     pass
+
+
+def checked_form(
+    chunks: AsyncIterator[bytes],
+    content_type: str,
+    limits: FormLimits | None = None,
+    size: int | None = None,
+) -> AsyncGenerator[bytes]:
+    """Pass the bytes of a form on as they are, as long as it is one.
+
+    Args:
+        chunks: The body as it arrives.
+        content_type: `Content-Type` of the body, with its boundary.
+        limits: Bounds on parts, headers and fields; sensible ones when None.
+        size: Declared length in bytes: the last bytes of a form that turns out to be cut are then
+            not passed on.
+
+    Raises:
+        BadForm: At once when it is no form; later when it is malformed, truncated, or followed by
+            junk.
+        FormTooComplex: It passes a bound.
+    """
+    return _checked(chunks, FormParser(boundary_of(content_type), limits), size)
+
+
+async def _checked(
+    chunks: AsyncIterator[bytes], parser: FormParser, size: int | None
+) -> AsyncGenerator[bytes]:
+    seen = 0
+    async for chunk in chunks:
+        for _ in parser.feed(chunk):
+            pass
+        seen += len(chunk)
+        if seen == size:
+            parser.finish()
+        yield chunk
+    parser.finish()
 
 
 async def _events(chunks: AsyncIterator[bytes], parser: FormParser) -> AsyncGenerator[Event]:

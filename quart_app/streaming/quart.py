@@ -14,7 +14,7 @@ from quart.wrappers import Request
 from quart.wrappers.response import IterableBody
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected
+from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected, UpstreamFailed
 from quart_app.models import MIB, ByteRange
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import RequestBody
@@ -49,6 +49,13 @@ SEND_SIZE = 1 * MIB
 
 #: Largest part of a file that a server is asked to send by itself; its bytes take no memory.
 FILE_SEND_SIZE = 8 * MIB
+
+#: How long a client that has ended its side may be sent nothing, in seconds; see
+#: `StreamingRequest.end_with_client`.
+END_PATIENCE = 5.0
+
+#: What may end an answer before it is complete, and is no fault of the application's.
+EXPECTED = (BodyError, UpstreamFailed)
 
 #: Settings in `app.config`, with their defaults.
 DEFAULTS = {
@@ -87,10 +94,25 @@ class StreamingRequest(Request):
 
     body_class = RequestBody
     body: RequestBody
+    connection: StreamingConnection | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.resources = AsyncExitStack()
+
+    def end_with_client(self) -> None:
+        """Have the handler cancelled once its client, as far as can be told, is gone.
+
+        A client that closes its connection looks like one that ends its own side only, and still
+        reads, until something is sent to it. So one that has ended its side, and is sent nothing
+        for `END_PATIENCE`, is taken for gone.
+        """
+        handler, connection = asyncio.current_task(), self.connection
+        if handler is None or connection is None:
+            return
+        if (ended := connection.server.ended) is not None:
+            watching = _cancel_when_idle(ended, connection, handler)
+            self.resources.callback(asyncio.create_task(watching).cancel)
 
     def parts(self, limits: FormLimits | None = None) -> AsyncIterator[Part]:
         """Walk the parts of a `multipart/form-data` body as they arrive.
@@ -126,6 +148,7 @@ class StreamingConnection(ASGIHTTPConnection):
         self.answered = False
         self.server = self._abilities()
         self.request = cast("StreamingRequest", self._create_request_from_scope(send))
+        self.request.connection = self
         self.request.body.stall_timeout = self.app.config["STALL_TIMEOUT"]
         receiver = asyncio.ensure_future(self.handle_messages(self.request, receive))
         handler = asyncio.ensure_future(self.handle_request(self.request, send))
@@ -139,9 +162,9 @@ class StreamingConnection(ASGIHTTPConnection):
                 self._let_go(receiver)
                 await self.request.resources.aclose()
                 self._log(time.perf_counter() - started)
-        # What a client does to its own body or answer is no news; the server ends the connection
-        # of an answer that was not completed.
-        if not handler.cancelled() and not isinstance(handler.exception(), BodyError):
+        # What a client does to its own body or answer is no news, and what another server does has
+        # been logged; the server ends the connection of an answer that was not completed.
+        if not handler.cancelled() and not isinstance(handler.exception(), EXPECTED):
             handler.result()
 
     async def _until_over(
@@ -261,6 +284,17 @@ class StreamingConnection(ASGIHTTPConnection):
                 "client": (self.scope.get("client") or ["-"])[0],
             },
         )
+
+
+async def _cancel_when_idle(
+    ended: asyncio.Event, connection: StreamingConnection, handler: asyncio.Task[Any]
+) -> None:
+    await ended.wait()
+    sent = -1
+    while sent != connection.sent:
+        sent = connection.sent
+        await asyncio.sleep(END_PATIENCE)
+    handler.cancel()
 
 
 def _ending(message: HTTPDisconnectEvent) -> BodyError:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import fcntl
+import struct
+import sys
+import termios
+from typing import TYPE_CHECKING, Any, cast
 
 from quart_app.errors import ClientStalled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from socket import socket
     from types import TracebackType
 
-__all__ = ["StallTimer"]
+__all__ = ["StallTimer", "unacknowledged"]
 
 #: How often a wait is looked at, in parts of the timeout: a stall is seen up to this much late.
 LOOKS = 4
@@ -79,3 +84,19 @@ class StallTimer:
             self._block.reschedule(now)
         else:
             self._look_later()
+
+
+def unacknowledged(socket: socket | None) -> int:
+    """Give the bytes in a socket's send queue that the other side has not acknowledged.
+
+    Args:
+        socket: Connected; one that is closed, or None, has none, and so has any but Linux's.
+    """
+    if sys.platform != "linux" or socket is None:
+        return 0
+    try:
+        # SIOCOUTQ has the number of the terminal's call (tcp(7)).
+        answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+    except (OSError, ValueError):  # closed meanwhile
+        return 0
+    return cast("int", struct.unpack("i", answer)[0])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from quart_app.models import File
     from quart_app.streaming import Part, StreamingRequest
 
-__all__ = ["uploads"]
+__all__ = ["lifetime_of", "uploads"]
 
 uploads = Blueprint("uploads", __name__)
 
@@ -70,7 +70,7 @@ async def _store_raw(request: StreamingRequest, name: str | None) -> Response:
             name=shown,
             media_type=media_type(request.headers.get("Content-Type"), shown),
             digests=declared_digests(JoinedFields(request.headers)),
-            lifetime=_lifetime(request),
+            lifetime=lifetime_of(request),
         )
     )
     return _created([kept])
@@ -91,7 +91,7 @@ async def _store_form(request: StreamingRequest) -> Response:
 async def _form_uploads(
     request: StreamingRequest, fields: dict[str, list[str]]
 ) -> AsyncGenerator[Upload]:
-    digests, lifetime = declared_digests(JoinedFields(request.headers)), _lifetime(request)
+    digests, lifetime = declared_digests(JoinedFields(request.headers)), lifetime_of(request)
     body = verified(request.body, digests) if digests else request.body
     content_type = request.headers["Content-Type"]
     found = 0
@@ -126,7 +126,12 @@ def _refuse_coding(request: StreamingRequest) -> None:
         raise UnsupportedEncoding("Send the file's own bytes, without Content-Encoding.")
 
 
-def _lifetime(request: StreamingRequest) -> timedelta | None:
+def lifetime_of(request: StreamingRequest) -> timedelta | None:
+    """Give how long the file of a request is to be kept, or None for ever.
+
+    Raises:
+        BadRequest: `Expires-In` is no number of seconds, or too large a one.
+    """
     text = request.headers.get("Expires-In")
     if text is None:
         return None

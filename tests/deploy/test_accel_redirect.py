@@ -9,11 +9,13 @@ from quart import Quart
 
 from quart_app.catalog import MemoryCatalog
 from quart_app.models import MIB
+from quart_app.protocol.addresses import AddressPolicy
 from quart_app.protocol.multipart import FormLimits
-from quart_app.services import Files, Upload
+from quart_app.services import Files, Relaying, Upload
 from quart_app.settings import BadSettings, load_settings
 from quart_app.storage import LocalDriver, MemoryDriver, PathReporting, Store
 from quart_app.streaming import stream_bodies
+from quart_app.upstream import Client, Connector, tls_context
 from quart_app.web import Services, downloads, set_services
 from tests.deploy.conftest import MOST
 from tests.e2e.clients import content, session, upload
@@ -131,6 +133,11 @@ def files_of(driver: LocalDriver | MemoryDriver) -> Files:
     return Files(Store(driver, max_size=MIB), MemoryCatalog())
 
 
+def relaying_of(files: Files) -> Relaying:
+    client = Client(Connector(AddressPolicy(), tls_context(), stall_timeout=1))
+    return Relaying(client, client, {}, files, pseudonym="test")
+
+
 @pytest.mark.anyio
 async def test_path_leads_to_the_bytes(tmp_path: Path) -> None:
     files = files_of(LocalDriver(tmp_path))
@@ -150,7 +157,9 @@ async def test_without_files_the_service_sends_the_bytes() -> None:
     app = Quart(__name__)
     stream_bodies(app)
     app.register_blueprint(downloads)
-    set_services(app, Services(files, FormLimits(), accel_redirect="/protected/"))
+    given = Services(files=files, relaying=relaying_of(files), form_limits=FormLimits())
+    given.accel_redirect = "/protected/"
+    set_services(app, given)
     response = await app.test_client().get(f"/files/{file.id}")
     assert await response.get_data(as_text=False) == BYTES
     assert "x-accel-redirect" not in response.headers

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quart.asgi import ASGIHTTPConnection
 
-from quart_app.server.http1 import BulkConnection
+from quart_app.protocol.http1 import BulkConnection
 from quart_app.server.seams import SEAMS, fix_hypercorn
 from quart_app.streaming import StreamingConnection
 

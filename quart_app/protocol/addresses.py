@@ -1,0 +1,190 @@
+"""Which servers may be asked on a client's behalf: rules on URLs, names and addresses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from quart_app.errors import BadUrl, BlockedAddress
+
+__all__ = ["AddressPolicy", "Endpoint", "canonical_host", "is_public", "parse_exception"]
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+PORTS = 2**16
+
+#: Ports below it belong to services that do not speak HTTP, but for the two above.
+FIRST_UNPRIVILEGED_PORT = 1024
+
+#: IANA's special-purpose registry, what multicast and the future hold, and what clouds add.
+_NOT_PUBLIC_4 = [
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",  # this network, and "any"
+        "10.0.0.0/8",  # private (RFC 1918)
+        "100.64.0.0/10",  # carriers' NAT (RFC 6598); Alibaba's metadata
+        "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # Azure's metadata, on an address that looks public
+        "169.254.0.0/16",  # link-local; metadata of most clouds
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments; Oracle's metadata
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays, given up (RFC 7526)
+        "192.168.0.0/16",  # private
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+]
+#: Whatever is mapped, translated, local, multicast or reserved lies outside.
+_GLOBAL_6 = ip_network("2000::/3")
+_NOT_PUBLIC_6 = [
+    ip_network(text)
+    for text in (
+        "2001::/23",  # protocol assignments, among them Teredo, which embeds IPv4
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4, which embeds IPv4
+        "3fff::/20",  # documentation
+    )
+]
+#: Interface identifiers of ISATAP, which embed IPv4 in any network (RFC 5214, 6.1).
+_ISATAP = {0x00005EFE, 0x02005EFE}
+
+#: Hosts whose last label is a number: addresses to some resolvers, names to others.
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
+
+#: Names as they are looked up, internationalized ones encoded (RFC 1123, 2.1).
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+MAX_NAME_SIZE = 253
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an address belongs to a machine of the public Internet, and to no other."""
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_4)
+    if address not in _GLOBAL_6 or any(address in network for network in _NOT_PUBLIC_6):
+        return False
+    return int(address) >> 32 & 0xFFFFFFFF not in _ISATAP
+
+
+def canonical_host(host: str) -> str:
+    """Give the one spelling of a host: lower case, no trailing dot, addresses as they are printed.
+
+    Args:
+        host: As in a URL, an IPv6 address with or without its brackets.
+
+    Raises:
+        BlockedAddress: It is an address in a form that resolvers read in different ways: decimal,
+            octal, hexadecimal or short, or with a zone.
+        BadUrl: It is no name either.
+    """
+    bare = host.lower().removeprefix("[").removesuffix("]")
+    try:
+        address = ip_address(bare)
+    except ValueError:
+        if _NUMERIC.fullmatch(bare) or ":" in bare:
+            raise BlockedAddress("Write an address in its usual form.") from None
+        name = bare.removesuffix(".")
+        if not (_NAME.fullmatch(name) and len(name) <= MAX_NAME_SIZE):
+            raise BadUrl("The host is no name and no address.") from None
+        return name
+    if "%" in bare:
+        raise BlockedAddress("An address has no zone here.")
+    return str(address)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a URL leads.
+
+    Attributes:
+        host: Name or address, in its canonical spelling.
+        port: TCP port.
+    """
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The address, where the host is one."""
+        try:
+            return ip_address(self.host)
+        except ValueError:
+            return None
+
+
+def parse_exception(text: str) -> Endpoint:
+    """Read an exception, `host:port` or `[IPv6 address]:port`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not (colon and host and port.isascii() and port.isdecimal() and 0 < int(port) < PORTS):
+        raise ValueError(f"{text!r} is not host:port")
+    if ":" in host and not bracketed:
+        raise ValueError(f"{text!r} lacks brackets around its IPv6 address")
+    try:
+        return Endpoint(canonical_host(host), int(port))
+    except (BadUrl, BlockedAddress) as error:
+        raise ValueError(f"{text!r} is not host:port") from error
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """Public addresses only, but for exceptions.
+
+    An exception holds for the host as the URL spells it: another name that leads to the same
+    address is refused.
+
+    Attributes:
+        exceptions: Endpoints that are allowed whatever their address.
+        everything: No address is refused, as where an operator has chosen the URL.
+    """
+
+    exceptions: frozenset[Endpoint] = frozenset()
+    everything: bool = False
+
+    def admit(self, scheme: str, userinfo: bytes, host: str, port: int | None) -> Endpoint:
+        """Give the endpoint of a URL, if policy allows to look it up.
+
+        Args:
+            scheme: In lower case.
+            userinfo: Credentials in the URL.
+            host: As the URL has it.
+            port: As the URL has it, or None.
+
+        Raises:
+            BadUrl: It is no plain URL of the web.
+            BlockedAddress: Policy speaks against the port or the host.
+        """
+        if scheme not in DEFAULT_PORTS or not host:
+            raise BadUrl("Give an absolute http:// or https:// URL.")
+        if userinfo and not self.everything:
+            raise BadUrl("A URL must not hold credentials.")
+        if self.everything:
+            return Endpoint(host, port or DEFAULT_PORTS[scheme])
+        number = DEFAULT_PORTS[scheme] if port is None else port
+        if number >= PORTS:
+            raise BadUrl("There is no such port.")
+        endpoint = Endpoint(canonical_host(host), number)
+        if endpoint not in self.exceptions:
+            if number not in DEFAULT_PORTS.values() and number < FIRST_UNPRIVILEGED_PORT:
+                raise BlockedAddress("The port is not allowed.")
+            if endpoint.host == "localhost" or endpoint.host.endswith(".localhost"):
+                raise BlockedAddress("Only public addresses are allowed.")
+        return endpoint
+
+    def check(self, endpoint: Endpoint, address: IPv4Address | IPv6Address) -> None:
+        """Do nothing if policy allows a connection to this address of an endpoint.
+
+        Raises:
+            BlockedAddress: It does not.
+        """
+        if not (self.everything or endpoint in self.exceptions or is_public(address)):
+            raise BlockedAddress("Only public addresses are allowed.")

@@ -1,0 +1,194 @@
+"""The HTTP client of the service: requests to other servers, and their failures as our errors."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import h11
+import httpx
+
+from quart_app.errors import BadUrl, BlockedAddress, QuartAppError, UpstreamFailed, UpstreamTimeout
+from quart_app.protocol.addresses import canonical_host
+from quart_app.upstream.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+
+    from quart_app.protocol.forwarding import Fields
+    from quart_app.upstream.connecting import Connector
+
+__all__ = ["Answer", "Client"]
+
+#: Most redirects that are followed; browsers follow 20, and nobody needs as many.
+MOST_REDIRECTS = 10
+
+#: Errors of others, and what they are here; the first that fits counts.
+TRANSLATIONS: tuple[tuple[type[Exception], type[QuartAppError]], ...] = (
+    (httpx.InvalidURL, BadUrl),
+    (UnicodeError, BadUrl),
+    (TimeoutError, UpstreamTimeout),
+    (OSError, UpstreamFailed),  # names, connections, TLS
+    (h11.RemoteProtocolError, UpstreamFailed),
+    (h11.LocalProtocolError, UpstreamFailed),
+    (httpx.HTTPError, UpstreamFailed),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What another server answers.
+
+    Attributes:
+        url: Where it came from, all redirects followed.
+        status: HTTP status.
+        fields: Header fields as they came.
+        chunks: The body as it is coded, read once. Raises `UpstreamFailed` when it is cut,
+            `UpstreamTimeout` when nothing comes for too long.
+    """
+
+    url: str
+    status: int
+    fields: Fields
+    chunks: AsyncGenerator[bytes]
+
+    def passing_on(self, fields: Fields) -> Answer:
+        """Give the same answer with the fields that are passed on."""
+        return replace(self, fields=fields)
+
+
+class Client:
+    """Asks other servers; takes no proxy, password or cookie from its environment.
+
+    Args:
+        connector: Opens its connections, and says where they may lead.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self._client = httpx.AsyncClient(
+            transport=Transport(connector),
+            trust_env=False,
+            timeout=None,  # the connector's hold  # noqa: S113
+            headers={"Connection": "close", "User-Agent": "quart-app"},
+            # What one client's server sets would be sent along with another client's request.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    async def close(self) -> None:
+        """Close it."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        fields: Fields,
+        body: AsyncIterable[bytes] | None = None,
+        *,
+        follow_redirects: bool = False,
+    ) -> AsyncIterator[Answer]:
+        """Send a request; the answer is there as soon as its head is, and gone with the block.
+
+        Args:
+            method: HTTP method.
+            url: Absolute URL.
+            fields: Header fields; `Content-Length` tells that of `body`, which is else chunked.
+            body: Its bytes, sent at the server's pace. What it raises, this raises.
+            follow_redirects: Whether to follow; each is checked as the first URL was.
+
+        Raises:
+            BadUrl: The URL is none of the web.
+            BlockedAddress: Policy speaks against where it, or a redirect, leads.
+            UpstreamFailed: There is no way there, or no proper answer.
+            UpstreamTimeout: The server does nothing for too long.
+        """
+        with _translated():
+            response = await self._send(method, url, fields, body, follow_redirects)
+        try:
+            yield Answer(
+                str(response.url), response.status_code, _fields(response), _chunks(response)
+            )
+        finally:
+            await response.aclose()
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        fields: Fields,
+        body: AsyncIterable[bytes] | None,
+        follow_redirects: bool,
+    ) -> httpx.Response:
+        request = self._client.build_request(method, _parsed(url), content=body)
+        request.headers = _headers(request, fields)
+        response = await self._client.send(request, stream=True)
+        followed = 0
+        while follow_redirects and response.next_request:
+            # httpx would read the redirect's body into memory, whatever its size.
+            await response.aclose()
+            followed += 1
+            if followed > MOST_REDIRECTS:
+                raise UpstreamFailed("There are too many redirects.")
+            try:
+                response = await self._client.send(response.next_request, stream=True)
+            except BadUrl as error:
+                detail = "A redirect leads to a URL that is not allowed."
+                raise BlockedAddress(detail) from error
+        return response
+
+
+def _parsed(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL:
+        # Of odd forms of addresses, httpx finds some malformed: policy is to judge them all.
+        with suppress(BadUrl, ValueError):
+            canonical_host(urlsplit(url).hostname or "")
+        raise
+
+
+def _headers(request: httpx.Request, fields: Fields) -> httpx.Headers:
+    """Put the caller's fields, all lines of them, in place of the defaults of the same names."""
+    named = {name.lower() for name, _ in fields}
+    if "content-length" in named:
+        named.add("transfer-encoding")
+    made = [(name, value) for name, value in request.headers.raw if _key(name) not in named]
+    return httpx.Headers([*made, *((name.encode(), value.encode()) for name, value in fields)])
+
+
+def _key(name: bytes) -> str:
+    return name.decode("ascii").lower()
+
+
+def _fields(response: httpx.Response) -> Fields:
+    return [(_text(name), _text(value)) for name, value in response.headers.raw]
+
+
+def _text(field: bytes) -> str:
+    try:
+        return field.decode()
+    except UnicodeDecodeError:
+        return field.decode("iso-8859-1")
+
+
+async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes]:
+    with _translated():
+        async for chunk in response.aiter_raw():
+            yield chunk
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except QuartAppError:
+        raise
+    except Exception as error:
+        ours = next((ours for theirs, ours in TRANSLATIONS if isinstance(error, theirs)), None)
+        if ours is None:
+            raise
+        raise ours from error

@@ -1,0 +1,113 @@
+"""One request and its answer over a connection of their own, sent and received at once."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import h11
+
+from quart_app.models import KIB
+from quart_app.protocol.http1 import BulkConnection
+from quart_app.streaming import settled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable
+
+    from quart_app.upstream.wire import Wire
+
+__all__ = ["Exchange"]
+
+#: Largest header section of an answer.
+MAX_HEAD_SIZE = 64 * KIB
+
+#: Most interim answers (1xx) before the answer.
+MOST_INTERIM = 64
+
+#: Statuses from which on a server that has answered wants no more of the request.
+FIRST_REFUSAL = 400
+
+
+class Exchange:
+    """Sends a request while its answer may already arrive.
+
+    A server may answer before it has read the request (a 413, say), or while it reads (a
+    conversion): in both cases the answer is handed on at once, and the body goes on for as long as
+    the server takes it.
+
+    Args:
+        wire: The connection; the exchange closes it.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._http = BulkConnection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_SIZE)
+        self._sender: asyncio.Task[None] | None = None
+        self._refused = False
+
+    async def start(self, request: h11.Request, body: AsyncIterable[bytes] | None) -> h11.Response:
+        """Send a request; gives the head of its answer as soon as there is one.
+
+        Args:
+            request: With `Content-Length` or `Transfer-Encoding` if it has a body.
+            body: Its bytes, or None.
+
+        Raises:
+            TimeoutError: The server took or sent nothing for too long.
+            OSError: The connection broke.
+            h11.RemoteProtocolError: What came is no HTTP.
+            BaseException: As `body` raises.
+        """
+        pieces = self._pieces(request)
+        if body is None:
+            pieces += self._pieces(h11.EndOfMessage())
+        with suppress(ConnectionError):  # it may have answered all the same
+            await self._wire.write(pieces)
+        if body is not None:
+            self._wire.be_patient(True)
+            self._sender = asyncio.create_task(self._send(body))
+        for _ in range(MOST_INTERIM):
+            event = await self._event()
+            if isinstance(event, h11.Response):
+                self._refused = event.status_code >= FIRST_REFUSAL
+                return event
+            if not isinstance(event, h11.InformationalResponse):
+                break
+        raise h11.RemoteProtocolError("There is no answer.")
+
+    def _pieces(self, event: h11.Event) -> list[bytes]:
+        return list(self._http.send_with_data_passthrough(event) or ())
+
+    async def _send(self, body: AsyncIterable[bytes]) -> None:
+        try:
+            async for chunk in body:
+                await self._wire.write(self._pieces(h11.Data(data=chunk)))
+            await self._wire.write(self._pieces(h11.EndOfMessage()))
+        except ConnectionError:
+            pass  # what it has answered, if anything, is for the reader to find
+        except Exception as error:  # whoever reads the answer learns it
+            self._wire.fail(error)
+        self._wire.be_patient(False)
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Give the answer's body, as it is coded, in the pieces that arrived; raises as `start`."""
+        try:
+            while isinstance(event := await self._event(), h11.Data):
+                yield bytes(event.data)
+            if not self._refused:  # who answers before it has read all may still want the rest
+                await settled(self._sender)
+        finally:
+            await self.close()
+
+    async def _event(self) -> Any:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(await self._wire.read())
+        return event
+
+    async def close(self) -> None:
+        """Break off what is not complete; the server sees that it is not."""
+        self._wire.close()
+        if self._sender is not None:
+            self._sender.cancel()
+            await settled(self._sender)

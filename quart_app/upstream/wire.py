@@ -1,0 +1,187 @@
+"""A connection that is read and written at once, each at the other side's pace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from quart_app.models import KIB
+from quart_app.streaming import unacknowledged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from socket import socket
+
+__all__ = ["READ_AHEAD_SIZE", "Wire"]
+
+#: Bytes received and not read from which on no more are received.
+READ_AHEAD_SIZE = 256 * KIB
+
+#: Bytes written and not taken by the kernel from which on a writer waits.
+WRITE_BEHIND_SIZE = 128 * KIB
+
+#: How often a wait for the kernel to take something is looked at, in parts of the timeout.
+LOOKS = 4
+
+
+#: What is read at most of what a broken connection has left in the kernel, in reads.
+SALVAGED_READS = 4
+
+
+class Wire(asyncio.Protocol):
+    """Bytes of one connection, pulled and pushed by whoever holds it.
+
+    Waits time out when the other side makes no progress, however long a transfer takes.
+
+    Args:
+        twin: A duplicate of the connection's socket, which becomes the wire's own once connected.
+            A server may answer and close without reading all; the write that then fails would
+            have asyncio throw away the answer that is still in the kernel.
+        timeout: Longest wait without progress in seconds.
+        encrypted: What is left in the kernel is of no use.
+    """
+
+    def __init__(self, twin: socket, timeout: float, *, encrypted: bool) -> None:
+        self.timeout = timeout
+        self._twin = twin
+        self._encrypted = encrypted
+        self._chunks: deque[bytes] = deque()
+        self._held = 0
+        self._ended = False
+        self._paused = False
+        self._error: BaseException | None = None
+        self._arrived = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._patience: asyncio.Timeout | None = None
+        self._patient = False
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BEHIND_SIZE)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep bytes until they are read."""
+        self._chunks.append(data)
+        self._held += len(data)
+        if self._held >= READ_AHEAD_SIZE and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._arrived.set()
+
+    def eof_received(self) -> None:
+        """Let the transport close: nobody answers a request after its end."""
+        self._ended = True
+        self._arrived.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Wake whoever waits."""
+        if error is not None and not self._ended and not self._encrypted:
+            self._salvage()
+        self._end(error)
+
+    def pause_writing(self) -> None:
+        """Have writers wait."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Let them go on."""
+        self._writable.set()
+
+    # What its holder calls.
+
+    async def read(self) -> bytes:
+        """Give what has arrived, or wait for it; `b""` at the end.
+
+        Raises:
+            TimeoutError: Nothing came for `timeout`.
+            OSError: The connection broke.
+            BaseException: As `fail` was told.
+        """
+        if not self._chunks:
+            await self._arrival()
+        if self._chunks:
+            return self._next()
+        if self._error is not None:
+            raise self._error
+        return b""
+
+    def _next(self) -> bytes:
+        chunk = self._chunks.popleft()
+        self._held -= len(chunk)
+        if self._paused and self._held < READ_AHEAD_SIZE and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+        return chunk
+
+    async def _arrival(self) -> None:
+        async with asyncio.timeout(None) as self._patience:
+            self.be_patient(self._patient)
+            while not (self._chunks or self._ended):
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    def be_patient(self, patient: bool) -> None:
+        """Say whether a reader waits without a limit: the other side has not been told all."""
+        self._patient = patient
+        if self._patience is not None and not self._patience.expired():
+            when = None if patient else asyncio.get_running_loop().time() + self.timeout
+            with suppress(RuntimeError):  # its block has ended
+                self._patience.reschedule(when)
+
+    async def write(self, pieces: Iterable[bytes]) -> None:
+        """Write, and wait until there is room for more.
+
+        Raises:
+            TimeoutError: The other side took nothing for `timeout`.
+            ConnectionError: The connection is closed.
+        """
+        if self._ended or self._transport.is_closing():
+            raise ConnectionResetError("The other side has closed the connection.")
+        self._transport.writelines(pieces)
+        while not self._writable.is_set():
+            await self._progress()
+        if self._error is not None:
+            raise self._error
+
+    async def _progress(self) -> None:
+        before = self._unsent()
+        for _ in range(LOOKS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.timeout / LOOKS):
+                    await self._writable.wait()
+            if self._writable.is_set() or self._unsent() != before:
+                return
+        raise TimeoutError
+
+    def _unsent(self) -> int:
+        return self._transport.get_write_buffer_size() + unacknowledged(self._twin)
+
+    def fail(self, error: BaseException) -> None:
+        """Break the connection off, and have whoever reads it learn why."""
+        self._error = self._error or error
+        self._chunks.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Break the connection off, whatever is still unsent."""
+        self._transport.abort()
+        self._end(None)
+
+    def _end(self, error: BaseException | None) -> None:
+        self._error = self._error or error
+        self._ended = True
+        self._twin.close()
+        self._arrived.set()
+        self._writable.set()
+
+    def _salvage(self) -> None:
+        with suppress(OSError, ValueError):
+            for _ in range(SALVAGED_READS):
+                self._chunks.append(self._twin.recv(READ_AHEAD_SIZE))
+        self._chunks = deque(filter(None, self._chunks))

@@ -1,0 +1,507 @@
+"""`GET /{url}` and `POST /fetch` against servers that behave, and servers that do not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import threading
+from http.client import IncompleteRead
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.clients import MIB, content, curl, session, sha256, wire
+from tests.e2e.origins import Origin, Visit, answer
+from tests.waiting import comes_to_nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+    from tests.conftest import Servers
+    from tests.server_process import ServerProcess
+
+BYTES = content(3 * MIB + 17)
+
+STALL_SECONDS = 1
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    running = Origin()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def server(shared_server: Servers, origin: Origin) -> ServerProcess:
+    return shared_server(
+        allow_fetch=json.dumps([origin.netloc]),
+        stall_timeout=STALL_SECONDS,
+        max_upload_size=8 * MIB,
+    )
+
+
+@pytest.fixture
+def patient(shared_server: Servers, origin: Origin) -> ServerProcess:
+    """Whatever ends a transfer here, it is not the stall timeout."""
+    return shared_server(allow_fetch=json.dumps([origin.netloc]))
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[httpx.Client]:
+    with session(server) as client:
+        yield client
+
+
+def relayed(client: httpx.Client, url: str, **options: Any) -> httpx.Response:
+    """An answer to `GET /{url}`, read whole."""
+    return client.get(f"{client.base_url}/{url}", **options)
+
+
+def code(response: httpx.Response) -> tuple[int, str]:
+    assert response.headers["content-type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
+
+
+class TestRelay:
+    """What passes, and how."""
+
+    def test_bytes_status_and_fields(self, client: httpx.Client, origin: Origin) -> None:
+        fields = (
+            'ETag: "a"', "Last-Modified: Sat, 21 Nov 2026 07:00:00 GMT", "Content-Type: a/b",
+            "Accept-Ranges: bytes", "Set-Cookie: a=b", "X-Accel-Redirect: /protected/x",
+            "Connection: close, X-Own", "X-Own: 1", "Keep-Alive: timeout=9",
+        )  # fmt: skip
+        url = origin.on("/file", lambda visit: visit.answer(BYTES, *fields))
+        response = relayed(client, url)
+        assert response.status_code == 200
+        assert response.content == BYTES
+        told = response.headers
+        assert (told["etag"], told["content-type"]) == ('"a"', "a/b")
+        assert told["last-modified"] == "Sat, 21 Nov 2026 07:00:00 GMT"
+        assert (told["accept-ranges"], told["content-length"]) == ("bytes", str(len(BYTES)))
+        gone = {"set-cookie", "x-accel-redirect", "x-own", "keep-alive"}
+        assert not gone & told.keys()
+        assert told["content-security-policy"] == "sandbox"
+        assert told["x-content-type-options"] == "nosniff"
+
+    def test_url_as_it_is(self, client: httpx.Client, origin: Origin) -> None:
+        origin.on("/a%20b%2Fc", lambda visit: visit.answer(b"x"))
+        for path in ("/a%20b%2Fc?x=1%2B2&y=http://z/?", "/a%20b%2Fc?"):
+            target = f"/{origin.url}{path}"
+            done = curl("--path-as-is", f"{client.base_url}{target}".replace("//http", "/http"))
+            assert done == b"x"
+        asked = [visit.path for visit in origin.visits]
+        assert asked[0] == "/a%20b%2Fc?x=1%2B2&y=http://z/?"
+
+    def test_url_encoded_or_with_a_slash_merged(
+        self, server: ServerProcess, origin: Origin
+    ) -> None:
+        url = origin.on("/file", lambda visit: visit.answer(visit.path.encode()))
+        for path in (quote(f"{url}?a=b", safe=""), f"{url}?a=b".replace("//", "/")):
+            with wire(server) as client:
+                client.request(f"GET /{path}")
+                assert client.response("GET").read() == b"/file?a=b"
+
+    def test_head(self, client: httpx.Client, origin: Origin) -> None:
+        url = origin.on("/file", lambda visit: visit.send(answer(b"", "Content-Length: 5000")))
+        response = client.head(f"{client.base_url}/{url}")
+        assert (response.status_code, response.headers["content-length"]) == (200, "5000")
+        assert origin.visits[0].line == "HEAD /file HTTP/1.1"
+
+    def test_range(self, client: httpx.Client, origin: Origin) -> None:
+        def part(visit: Visit) -> None:
+            assert visit.head["range"] == "bytes=5-9"
+            assert visit.head["if-range"] == '"a"'
+            visit.answer(BYTES[5:10], "Content-Range: bytes 5-9/100", status="206 Partial Content")
+
+        url = origin.on("/file", part)
+        response = relayed(client, url, headers={"Range": "bytes=5-9", "If-Range": '"a"'})
+        assert (response.status_code, response.content) == (206, BYTES[5:10])
+        assert response.headers["content-range"] == "bytes 5-9/100"
+
+    @pytest.mark.parametrize("status", ["304 Not Modified", "204 No Content"])
+    def test_without_body(self, client: httpx.Client, origin: Origin, status: str) -> None:
+        head = f'HTTP/1.1 {status}\r\nETag: "a"\r\n\r\n'.encode()
+        url = origin.on("/file", lambda visit: visit.send(head))
+        response = relayed(client, url, headers={"If-None-Match": '"a"'})
+        assert response.status_code == int(status[:3])
+        assert response.headers["etag"] == '"a"'
+        assert "content-type" not in response.headers
+        assert origin.visits[0].head["if-none-match"] == '"a"'
+
+    @pytest.mark.parametrize("status", ["404 Not Found", "500 Oops", "416 No", "401 Who"])
+    def test_refusals_pass(self, client: httpx.Client, origin: Origin, status: str) -> None:
+        url = origin.on("/file", lambda visit: visit.answer(b"why", status=status))
+        response = relayed(client, url)
+        assert (response.status_code, response.content) == (int(status[:3]), b"why")
+
+    def test_chunked_and_without_end(self, client: httpx.Client, origin: Origin) -> None:
+        chunked = answer(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "Transfer-Encoding: chunked")
+        assert relayed(client, origin.on("/a", lambda v: v.send(chunked))).content == b"abcde"
+        old = b"HTTP/1.0 200 OK\r\n\r\nabcde"
+        assert relayed(client, origin.on("/b", lambda v: v.send(old))).content == b"abcde"
+
+    def test_coding_stays(self, client: httpx.Client, origin: Origin) -> None:
+        packed = gzip.compress(BYTES)
+        url = origin.on("/file", lambda visit: visit.answer(packed, "Content-Encoding: gzip"))
+        with client.stream("GET", f"{client.base_url}/{url}") as response:
+            assert response.headers["content-encoding"] == "gzip"
+            assert b"".join(response.iter_raw()) == packed
+        assert origin.visits[0].head["accept-encoding"] == client.headers["accept-encoding"]
+        assert curl(f"{client.base_url}/{url}") == packed
+        assert origin.visits[1].head["accept-encoding"] == "identity"
+
+    def test_what_is_not_passed_on(self, client: httpx.Client, origin: Origin) -> None:
+        url = origin.on("/file", lambda visit: visit.answer(b"x"))
+        relayed(client, url, headers={"Cookie": "a=b", "Authorization": "Basic eA==", "X-A": "b"})
+        asked = origin.visits[0].head
+        assert not {"cookie", "authorization", "x-a"} & asked.keys()
+        assert asked["host"] == origin.netloc
+
+    def test_cookies_do_not_stick(self, client: httpx.Client, origin: Origin) -> None:
+        url = origin.on("/file", lambda visit: visit.answer(b"x", "Set-Cookie: a=b; Path=/"))
+        relayed(client, url)
+        relayed(client, url)
+        assert "cookie" not in origin.visits[1].head
+
+    def test_bytes_come_as_they_arrive(self, server: ServerProcess, origin: Origin) -> None:
+        read = threading.Event()
+
+        def slow(visit: Visit) -> None:
+            visit.send(answer(b"abc", "Content-Length: 6"))
+            read.wait(60)
+            visit.send(b"def")
+
+        url = origin.on("/file", slow)
+        with wire(server) as client:
+            client.request(f"GET /{url}")
+            response = client.response("GET")
+            assert response.read(3) == b"abc"
+            read.set()
+            assert response.read() == b"def"
+
+    def test_interim_answers(self, client: httpx.Client, origin: Origin) -> None:
+        early = b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"
+        url = origin.on("/file", lambda visit: visit.send(early * 3 + answer(b"x")))
+        assert relayed(client, url).content == b"x"
+
+
+class TestPolicy:
+    """What is refused."""
+
+    @pytest.mark.parametrize(
+        "netloc",
+        [
+            "127.0.0.1:{other}", "localhost:{port}", "LOCALHOST.:{port}", "[::1]:{port}",
+            "0.0.0.0:{port}", "127.1:{port}", "2130706433:{port}", "0x7f.1:{port}",
+            "0177.0.0.1:{port}", "[::ffff:127.0.0.1]:{port}", "[64:ff9b::7f00:1]:{port}",
+            "[2002:7f00:1::]:{port}", "169.254.169.254", "[fd00:ec2::254]", "10.0.0.1",
+            "100.64.0.1", "224.0.0.1", "255.255.255.255", "a.localhost", "1.1.1.1:22",
+            "127.0.0.2:{port}", "[fe80::1%25lo]:{port}",
+        ],
+    )  # fmt: skip
+    def test_address(self, client: httpx.Client, origin: Origin, netloc: str) -> None:
+        origin.on("/", lambda visit: visit.answer(b"secret"))
+        url = f"http://{netloc.format(port=origin.port, other=client.base_url.port)}/"
+        for response in (relayed(client, url), client.post("/fetch", json={"url": url})):
+            assert code(response) == (403, "blocked_address"), url
+        assert origin.visits == []
+
+    @pytest.mark.parametrize(
+        "url",
+        ["ftp://a.org/x", "file:///etc/passwd", "gopher://a.org/1", "http:///x", "http://a b/",
+         "http://user:password@127.0.0.1:{port}/", "http://user@127.0.0.1:{port}/",
+         "http://127.0.0.1:x/", "http://[::1/", "http://a.org:99999/",
+         "http://\ud800/", "http://a.org:²/"],
+    )  # fmt: skip
+    def test_url(self, client: httpx.Client, origin: Origin, url: str) -> None:
+        origin.on("/", lambda visit: visit.answer(b"secret"))
+        url = url.format(port=origin.port)
+        body = json.dumps({"url": url})
+        assert code(client.post("/fetch", content=body)) == (400, "bad_url")
+        encoded = quote(url, safe="", errors="replace")
+        assert relayed(client, encoded).status_code in {400, 404}
+        assert origin.visits == []
+
+    @pytest.mark.parametrize(
+        "body", ["", "x", "[]", "{}", "[" * 60_000, '{"url": 1}', '{"url": "a", "name": 1}']
+    )
+    def test_request_to_fetch(self, client: httpx.Client, body: str) -> None:
+        assert code(client.post("/fetch", content=body)) == (400, "bad_request")
+
+    @pytest.mark.parametrize(
+        "place",
+        ["http://localhost:{port}/file", "http://169.254.169.254/", "//10.0.0.1/", "ftp://a.org/",
+         "http://[::1]:{port}/", "http://user:x@127.0.0.1:{port}/file", "file:///etc/passwd",
+         "http://[/", "http://a..b/", "http://127.1/"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 Other", "307 T", "308 P"])
+    def test_redirect(self, client: httpx.Client, origin: Origin, place: str, status: str) -> None:
+        place = f"Location: {place.format(port=origin.port)}"
+        url = origin.on("/away", lambda visit: visit.answer(b"x" * 5000, place, status=status))
+        assert code(relayed(client, url)) == (403, "blocked_address")
+        assert len(origin.visits) == 1
+
+    def test_redirects_are_followed(self, client: httpx.Client, origin: Origin) -> None:
+        url = origin.on("/a", lambda v: v.answer(b"", "Location: /b?c=d", status="302 Found"))
+        origin.on("/b", lambda visit: visit.answer(b"found"))
+        response = relayed(client, url, headers={"Range": "bytes=0-"})
+        assert (response.status_code, response.content) == (200, b"found")
+        assert [visit.path for visit in origin.visits] == ["/a", "/b?c=d"]
+        assert origin.visits[1].head["range"] == "bytes=0-"
+
+    def test_redirects_without_end(self, client: httpx.Client, origin: Origin) -> None:
+        url = origin.on("/a", lambda visit: visit.answer(b"", "Location: /a", status="302 Found"))
+        assert code(relayed(client, url)) == (502, "upstream_failed")
+        assert len(origin.visits) == 11
+
+    def test_body_of_a_redirect_is_not_read(self, client: httpx.Client, origin: Origin) -> None:
+        def endless(visit: Visit) -> None:
+            visit.send(answer(b"", "Location: /b", "Content-Length: 99999999", status="302 Found"))
+            while True:
+                visit.send(BYTES)
+
+        url = origin.on("/a", endless)
+        origin.on("/b", lambda visit: visit.answer(b"found"))
+        assert relayed(client, url).content == b"found"
+
+    def test_loop(self, shared_server: Servers, origin: Origin) -> None:
+        """Of a service that may fetch from itself."""
+        with socket.create_server(("127.0.0.1", 0)) as reserved:
+            port = reserved.getsockname()[1]
+        server = shared_server(port=port, allow_fetch=json.dumps([f"127.0.0.1:{port}"]))
+        with session(server) as client:
+            nested = f"{server.base_url}/{server.base_url}/healthz"
+            assert relayed(client, f"{server.base_url}/healthz").json() == {"status": "ok"}
+            assert code(relayed(client, nested)) == (508, "loop_detected")
+
+    def test_environment_is_not_asked(self, start: Any, origin: Origin) -> None:
+        """Neither for a proxy nor for a password."""
+        variables = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
+        server = start(settings={"allow_fetch": json.dumps([origin.netloc])}, variables=variables)
+        url = origin.on("/file", lambda visit: visit.answer(b"x"))
+        with session(server) as client:
+            assert relayed(client, url).content == b"x"
+
+
+BROKEN = {
+    "no HTTP": b"SSH-2.0-OpenSSH\r\n",
+    "nothing": b"",
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "endless head": b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 20_000,
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "interim answers without end": b"HTTP/1.1 102 Processing\r\n\r\n" * 1000,
+}
+
+CUT = {
+    "length": answer(b"abc", "Content-Length: 1000000"),
+    "chunk": answer(b"100\r\nabc", "Transfer-Encoding: chunked"),
+    "last chunk": answer(b"3\r\nabc\r\n", "Transfer-Encoding: chunked"),
+    "bad chunk": answer(b"3\r\nabc\r\nzz\r\n", "Transfer-Encoding: chunked"),
+}
+
+
+class TestTrouble:
+    """Servers that fail, and clients that go."""
+
+    @pytest.mark.parametrize("name", BROKEN)
+    def test_no_answer(self, client: httpx.Client, origin: Origin, name: str) -> None:
+        url = origin.on("/file", lambda visit: visit.send(BROKEN[name]))
+        assert code(relayed(client, url)) == (502, "upstream_failed")
+        assert code(client.post("/fetch", json={"url": url})) == (502, "upstream_failed")
+
+    def test_nobody_there(self, shared_server: Servers) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
+        with session(shared_server(allow_fetch=json.dumps([f"127.0.0.1:{port}"]))) as client:
+            for url in (f"http://127.0.0.1:{port}/", "http://no-such-name.invalid/"):
+                assert code(relayed(client, url)) == (502, "upstream_failed")
+                assert code(client.post("/fetch", json={"url": url})) == (502, "upstream_failed")
+
+    def test_no_tls(self, client: httpx.Client, origin: Origin) -> None:
+        url = origin.url.replace("http:", "https:")
+        assert code(relayed(client, url + "/")) == (502, "upstream_failed")
+
+    def test_silence(self, client: httpx.Client, origin: Origin) -> None:
+        url = origin.on("/file", lambda visit: visit.is_left())
+        assert code(relayed(client, url)) == (504, "upstream_timeout")
+        assert code(client.post("/fetch", json={"url": url})) == (504, "upstream_timeout")
+
+    @pytest.mark.parametrize("way", ["end", "reset"])
+    @pytest.mark.parametrize("name", CUT)
+    def test_cut_is_seen(self, server: ServerProcess, origin: Origin, name: str, way: str) -> None:
+        read = threading.Event()
+
+        def cut(visit: Visit) -> None:
+            visit.send(CUT[name])
+            read.wait(60)
+            if way == "reset":
+                visit.reset()
+
+        url = origin.on("/file", cut)
+        with wire(server) as client:
+            client.request(f"GET /{url}")
+            response = client.response("GET")
+            assert response.read(3) == b"abc"
+            read.set()
+            with pytest.raises((IncompleteRead, ConnectionResetError)):
+                response.read()
+
+    def test_stall_is_seen(self, server: ServerProcess, origin: Origin) -> None:
+        left = threading.Event()
+
+        def stall(visit: Visit) -> None:
+            visit.send(CUT["length"])
+            visit.is_left()
+            left.set()
+
+        url = origin.on("/file", stall)
+        with wire(server) as client:
+            client.request(f"GET /{url}")
+            with pytest.raises(IncompleteRead):
+                client.response("GET").read()
+            assert left.wait(60)
+
+    @pytest.mark.parametrize("name", CUT)
+    def test_fetch_stores_nothing(
+        self, server: ServerProcess, client: httpx.Client, origin: Origin, name: str
+    ) -> None:
+        before = server.rows().keys()
+        url = origin.on("/file", lambda visit: visit.send(CUT[name]))
+        assert code(client.post("/fetch", json={"url": url})) == (502, "upstream_failed")
+        assert server.rows().keys() == before
+        assert server.blobs().keys() == before
+
+    @pytest.mark.parametrize("way", ["close", "reset"])
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_client_goes(
+        self, patient: ServerProcess, origin: Origin, way: str, begun: bool
+    ) -> None:
+        arrived, left = threading.Event(), threading.Event()
+
+        def long(visit: Visit) -> None:
+            visit.send(CUT["length"] if begun else b"HTTP/1.1 200 OK\r\n")
+            arrived.set()
+            visit.is_left()
+            left.set()
+
+        url = origin.on("/file", long)
+        with wire(patient) as client:
+            client.request(f"GET /{url}")
+            assert arrived.wait(60)
+            if begun:
+                assert client.response("GET").read(3) == b"abc"
+            getattr(client, way)()
+        assert left.wait(60)
+
+    def test_client_that_ends_its_side_only(self, patient: ServerProcess, origin: Origin) -> None:
+        """As `nc -N` does: it still reads."""
+        ended = threading.Event()
+
+        def late(visit: Visit) -> None:
+            ended.wait(60)
+            visit.answer(BYTES)
+
+        url = origin.on("/file", late)
+        with wire(patient) as client:
+            client.request(f"GET /{url}")
+            client.end()
+            ended.set()
+            assert client.response("GET").read() == BYTES
+
+    def test_slow_client_holds_the_origin(self, server: ServerProcess, origin: Origin) -> None:
+        sent: list[int] = []
+
+        def endless(visit: Visit) -> None:
+            visit.send(answer(b"", f"Content-Length: {10_000 * MIB}"))
+            while True:
+                visit.send(BYTES[:MIB])
+                sent.append(MIB)
+
+        url = origin.on("/file", endless)
+        with wire(server, 64 * 1024) as client:
+            client.request(f"GET /{url}")
+            client.response("GET").read(1)
+            comes_to_nothing(server.leftovers)  # it is given up as stalled
+        assert sum(sent) < 64 * MIB
+
+
+class TestFetch:
+    """What is stored."""
+
+    def test_file(self, client: httpx.Client, origin: Origin) -> None:
+        url = origin.on("/a/b%20c.csv", lambda visit: visit.answer(BYTES, "Content-Type: text/csv"))
+        response = client.post("/fetch", json={"url": f"{url}?d=e"}, headers={"Expires-In": "60"})
+        assert response.status_code == 201
+        file = response.json()
+        assert (file["name"], file["size"], file["media_type"]) == (
+            "b c.csv", len(BYTES), "text/csv",
+        )  # fmt: skip
+        assert file["sha256"] == sha256(BYTES)
+        assert file["expires_at"] is not None
+        assert response.headers["location"] == file["url"]
+        assert client.get(file["url"]).content == BYTES
+        assert client.get(f"/files/{file['id']}/info").json() == file
+
+    @pytest.mark.parametrize(
+        ("given", "disposition", "name"),
+        [("../x y.bin", "", "x y.bin"), (None, 'attachment; filename="d.bin"', "d.bin"),
+         (None, "attachment; filename*=UTF-8''%E2%82%AC.bin", "€.bin"), (None, "", "u.bin")],
+    )  # fmt: skip
+    def test_name(
+        self, client: httpx.Client, origin: Origin, given: str | None, disposition: str, name: str
+    ) -> None:
+        fields = [f"Content-Disposition: {disposition}"] if disposition else []
+        url = origin.on("/u.bin", lambda visit: visit.answer(b"x", *fields))
+        wanted = {"url": url} | ({"name": given} if given else {})
+        assert client.post("/fetch", json=wanted).json()["name"] == name
+
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_too_large(
+        self, server: ServerProcess, client: httpx.Client, origin: Origin, chunked: bool
+    ) -> None:
+        def large(visit: Visit) -> None:
+            framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {9 * MIB}"
+            visit.send(answer(b"", framing))
+            while True:
+                visit.send(b"%x\r\n%b\r\n" % (MIB, BYTES[:MIB]))
+
+        before = server.rows().keys()
+        url = origin.on("/file", large)
+        assert code(client.post("/fetch", json={"url": url})) == (413, "too_large")
+        assert server.rows().keys() == before
+
+    @pytest.mark.parametrize(
+        "said",
+        [answer(b"x", status="404 Not Found"), answer(b"x", status="206 Partial Content"),
+         answer(b"x", "Content-Encoding: gzip"), answer(b"", status="304 Not Modified")],
+    )  # fmt: skip
+    def test_no_whole_file(
+        self, server: ServerProcess, client: httpx.Client, origin: Origin, said: bytes
+    ) -> None:
+        before = server.rows().keys()
+        url = origin.on("/file", lambda visit: visit.send(said))
+        assert code(client.post("/fetch", json={"url": url})) == (502, "upstream_failed")
+        assert server.rows().keys() == before
+
+    def test_client_goes(self, patient: ServerProcess, origin: Origin) -> None:
+        arrived, left = threading.Event(), threading.Event()
+
+        def long(visit: Visit) -> None:
+            visit.send(CUT["length"])
+            arrived.set()
+            visit.is_left()
+            left.set()
+
+        url = origin.on("/file", long)
+        body = json.dumps({"url": url}).encode()
+        with wire(patient) as client:
+            client.request("POST /fetch", f"Content-Length: {len(body)}", body=body)
+            assert arrived.wait(60)
+        assert left.wait(60)
+        comes_to_nothing(patient.parts)
