@@ -13,7 +13,7 @@ from quart_app.catalog import SqlCatalog
 from quart_app.errors import QuartAppError
 from quart_app.protocol.multipart import FormLimits
 from quart_app.server.inheritance import CannotStart
-from quart_app.services import Files
+from quart_app.services import Files, Reading
 from quart_app.storage import LocalDriver, Store
 from quart_app.streaming import in_thread, stream_bodies
 from quart_app.web import (
@@ -22,6 +22,7 @@ from quart_app.web import (
     get_services,
     health,
     listing,
+    reading,
     render_errors,
     set_services,
     uploads,
@@ -65,7 +66,7 @@ def create_app(settings: Settings) -> Quart:
     app.url_map.merge_slashes = False
     stream_bodies(app)
     render_errors(app)
-    for blueprint in (uploads, downloads, listing, health):
+    for blueprint in (uploads, downloads, listing, reading, health):
         app.register_blueprint(blueprint)
 
     @app.while_serving
@@ -75,8 +76,15 @@ def create_app(settings: Settings) -> Quart:
                 files = await _open_files(settings, stack)
             except (OSError, QuartAppError) as error:
                 raise CannotStart(f"cannot use {settings.data}: {_reason(error)}") from error
-            limits = FormLimits(max_parts=settings.max_form_parts)
-            set_services(app, Services(files, limits, settings.accel_redirect))
+            set_services(
+                app,
+                Services(
+                    files=files,
+                    reading=Reading(settings.data, spill_size=settings.spool_size),
+                    form_limits=FormLimits(max_parts=settings.max_form_parts),
+                    accel_redirect=settings.accel_redirect,
+                ),
+            )
             sweeper = asyncio.create_task(_sweep_for_ever(files, settings.sweep_interval))
             yield
             sweeper.cancel()

@@ -28,6 +28,7 @@ __all__ = [
     "FormTooComplex",
     "NoSpace",
     "NotFound",
+    "NotText",
     "PreconditionFailed",
     "QuartAppError",
     "RangeNotSatisfiable",
@@ -150,6 +151,14 @@ class BodyTooShort(BodyError):
 
     code = "body_too_short"
     title = "The body is shorter than declared"
+
+
+class NotText(BodyError):
+    """The body was to be read as text, and is not UTF-8."""
+
+    code = "not_text"
+    status = 415
+    title = "Not UTF-8 text"
 
 
 class TooLarge(BodyError):

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
         ByteSize(1024 * GIB), gt=0, description="largest file in bytes, 10GiB forms too"
     )
     max_form_parts: int = Field(1000, gt=0, description="most parts of one form")
+    spool_size: ByteSize = Field(
+        ByteSize(1 * MIB), ge=0, description="bytes of a body read back that are kept in memory"
+    )
     accel_redirect: str | None = Field(
         None,
         pattern=r"^/([A-Za-z0-9_-]+/)+$",

@@ -1,5 +1,6 @@
 """What the application does, with no HTTP object in sight."""
 
 from quart_app.services.files import Files, Upload
+from quart_app.services.reading import Description, Reading, Via
 
-__all__ = ["Files", "Upload"]
+__all__ = ["Description", "Files", "Reading", "Upload", "Via"]

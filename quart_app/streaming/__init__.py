@@ -6,6 +6,7 @@
 from quart_app.streaming.abilities import SERVER_EXTENSION, ServerAbilities
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
 from quart_app.streaming.digests import Digests, verified
+from quart_app.streaming.disk import disk_errors
 from quart_app.streaming.files import READ_SIZE, FileCut, read_range, write_all, write_pieces
 from quart_app.streaming.forms import Part, form_parts
 from quart_app.streaming.pieces import WRITE_SIZE, Piece, chained, gathered
@@ -18,6 +19,7 @@ from quart_app.streaming.spools import (
     mapped_spool,
     memory_spool,
     spilling_spool,
+    text_spool,
 )
 from quart_app.streaming.stall import StallTimer
 from quart_app.streaming.threads import finished, in_thread, settled, start_in_thread, uninterrupted
@@ -39,6 +41,7 @@ __all__ = [
     "StreamingConnection",
     "StreamingRequest",
     "chained",
+    "disk_errors",
     "file_spool",
     "finished",
     "form_parts",
@@ -53,6 +56,7 @@ __all__ = [
     "spilling_spool",
     "start_in_thread",
     "stream_bodies",
+    "text_spool",
     "uninterrupted",
     "verified",
     "write_all",

@@ -5,6 +5,7 @@ from quart_app.web.downloads import downloads
 from quart_app.web.errors import render_errors
 from quart_app.web.health import health
 from quart_app.web.listing import listing
+from quart_app.web.reading import reading
 from quart_app.web.uploads import uploads
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "get_services",
     "health",
     "listing",
+    "reading",
     "render_errors",
     "set_services",
     "uploads",

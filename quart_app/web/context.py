@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from werkzeug.datastructures import Headers
 
     from quart_app.protocol.multipart import FormLimits
-    from quart_app.services import Files
+    from quart_app.services import Files, Reading
     from quart_app.streaming import StreamingRequest
 
 __all__ = [
@@ -26,18 +26,20 @@ __all__ = [
 EXTENSION = "quart_app"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Services:
     """What the application does, for its routes.
 
     Attributes:
         files: Stored files.
+        reading: Bodies that are not stored.
         form_limits: Bounds on forms.
         accel_redirect: Internal location of nginx that holds the stored files, or None.
         draining: Whether the service is stopping.
     """
 
     files: Files
+    reading: Reading
     form_limits: FormLimits
     accel_redirect: str | None = None
     draining: bool = False

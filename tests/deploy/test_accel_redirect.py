@@ -10,7 +10,7 @@ from quart import Quart
 from quart_app.catalog import MemoryCatalog
 from quart_app.models import MIB
 from quart_app.protocol.multipart import FormLimits
-from quart_app.services import Files, Upload
+from quart_app.services import Files, Reading, Upload
 from quart_app.settings import BadSettings, load_settings
 from quart_app.storage import LocalDriver, MemoryDriver, PathReporting, Store
 from quart_app.streaming import stream_bodies
@@ -143,14 +143,17 @@ async def test_path_leads_to_the_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_without_files_the_service_sends_the_bytes() -> None:
+async def test_without_files_the_service_sends_the_bytes(tmp_path: Path) -> None:
     assert not isinstance(MemoryDriver(), PathReporting)
     files = files_of(MemoryDriver())
     file = await files.add_one(Upload(body(), "a.bin", "application/x-a"))
     app = Quart(__name__)
     stream_bodies(app)
     app.register_blueprint(downloads)
-    set_services(app, Services(files, FormLimits(), accel_redirect="/protected/"))
+    reading = Reading(tmp_path, spill_size=0)
+    given = Services(files=files, reading=reading, form_limits=FormLimits())
+    given.accel_redirect = "/protected/"
+    set_services(app, given)
     response = await app.test_client().get(f"/files/{file.id}")
     assert await response.get_data(as_text=False) == BYTES
     assert "x-accel-redirect" not in response.headers

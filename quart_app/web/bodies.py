@@ -1,0 +1,53 @@
+"""What is asked of a body before any of it is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart_app.errors import UnsupportedEncoding
+from quart_app.models import MIB
+from quart_app.web.context import JoinedFields, services
+
+if TYPE_CHECKING:
+    from quart_app.streaming import StreamingRequest
+
+__all__ = ["admit_form", "admit_raw", "is_form"]
+
+FORM_TYPE = "multipart/form-data"
+
+#: What the envelope and the fields of a form may add to its files, in bytes.
+FORM_OVERHEAD = 2 * MIB
+
+
+def is_form(request: StreamingRequest) -> bool:
+    """Tell whether the body is a form with files."""
+    return request.mimetype == FORM_TYPE
+
+
+async def admit_raw(request: StreamingRequest) -> None:
+    """Let a raw body pass that will be kept, and bound it.
+
+    Raises:
+        UnsupportedEncoding: It has a content coding.
+        TooLarge: Its declared length is over the limit.
+        NoSpace: Its declared length does not fit the space that is left.
+    """
+    _refuse_coding(request)
+    store = services().files.store
+    await store.admit(request.content_length)
+    request.body.limit_to(store.max_size)
+
+
+async def admit_form(request: StreamingRequest) -> None:
+    """Let a form pass of which the files will be kept, and bound it; raises as `admit_raw`."""
+    _refuse_coding(request)
+    store = services().files.store
+    if request.content_length is not None:
+        await store.admit(max(0, request.content_length - FORM_OVERHEAD))
+    request.body.limit_to(store.max_size + FORM_OVERHEAD)
+
+
+def _refuse_coding(request: StreamingRequest) -> None:
+    codings = JoinedFields(request.headers).get("Content-Encoding") or "identity"
+    if {coding.strip().lower() for coding in codings.split(",")} - {"identity", ""}:
+        raise UnsupportedEncoding("Send the file's own bytes, without Content-Encoding.")
