@@ -13,11 +13,12 @@ from quart_app.catalog import SqlCatalog
 from quart_app.errors import QuartAppError
 from quart_app.protocol.multipart import FormLimits
 from quart_app.server.inheritance import CannotStart
-from quart_app.services import Files, Reading
+from quart_app.services import Converting, Files, Reading
 from quart_app.storage import LocalDriver, Store
 from quart_app.streaming import in_thread, stream_bodies
 from quart_app.web import (
     Services,
+    converting,
     downloads,
     get_services,
     health,
@@ -66,7 +67,7 @@ def create_app(settings: Settings) -> Quart:
     app.url_map.merge_slashes = False
     stream_bodies(app)
     render_errors(app)
-    for blueprint in (uploads, downloads, listing, reading, health):
+    for blueprint in (uploads, downloads, listing, reading, converting, health):
         app.register_blueprint(blueprint)
 
     @app.while_serving
@@ -81,6 +82,9 @@ def create_app(settings: Settings) -> Quart:
                 Services(
                     files=files,
                     reading=Reading(settings.data, spill_size=settings.spool_size),
+                    converting=Converting(
+                        max_ratio=settings.max_ratio, max_size=settings.max_upload_size
+                    ),
                     form_limits=FormLimits(max_parts=settings.max_form_parts),
                     accel_redirect=settings.accel_redirect,
                 ),

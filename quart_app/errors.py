@@ -16,6 +16,8 @@ __all__ = [
     "BadCursor",
     "BadDigest",
     "BadForm",
+    "BadGzip",
+    "BadRecord",
     "BadRequest",
     "BodyError",
     "BodyTooShort",
@@ -34,6 +36,7 @@ __all__ = [
     "RangeNotSatisfiable",
     "StorageError",
     "StorageUnavailable",
+    "TooExpanded",
     "TooLarge",
     "UnsupportedEncoding",
 ]
@@ -185,6 +188,36 @@ class FormTooComplex(BodyError):
     code = "form_too_complex"
     status = 413
     title = "The form passes a limit"
+
+
+class BadGzip(BodyError):
+    """The body is no gzip, damaged or cut (RFC 1952)."""
+
+    code = "bad_gzip"
+    title = "Not a whole gzip stream"
+
+
+class TooExpanded(BodyError):
+    """The compressed body holds more than is believed to be no attack."""
+
+    code = "too_expanded"
+    status = 413
+    title = "The body expands too much"
+
+
+class BadRecord(BodyError):
+    """A record of a table cannot be converted.
+
+    Attributes:
+        line: Number of the line, from 1, on which it begins.
+    """
+
+    code = "bad_record"
+    title = "A record cannot be converted"
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"Line {line}: {reason}.")
+        self.line = line
 
 
 class DigestMismatch(BodyError):

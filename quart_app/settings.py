@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     spool_size: ByteSize = Field(
         ByteSize(1 * MIB), ge=0, description="bytes of a body read back that are kept in memory"
     )
+    max_ratio: int = Field(
+        200, gt=0, description="bytes that a byte of gzip may expand to, past the first 16 MiB"
+    )
     accel_redirect: str | None = Field(
         None,
         pattern=r"^/([A-Za-z0-9_-]+/)+$",

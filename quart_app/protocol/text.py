@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 
-__all__ = ["LineCounter"]
+from quart_app.errors import NotText
+
+__all__ = ["LineCounter", "TextDecoder"]
 
 
 class LineCounter:
@@ -39,3 +41,26 @@ class LineCounter:
         except UnicodeDecodeError:
             return None
         return self._count + self._open
+
+
+class TextDecoder:
+    """Decodes UTF-8 as it arrives, without a byte order mark at its beginning.
+
+    Raises:
+        NotText: From any call, where it is no UTF-8.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+
+    def decode(self, data: bytes, *, final: bool = False) -> str:
+        """Decode the next bytes; a character that is cut waits for its rest.
+
+        Args:
+            data: The next bytes.
+            final: Whether they are the last.
+        """
+        try:
+            return self._decoder.decode(data, final)
+        except UnicodeDecodeError as error:
+            raise NotText from error

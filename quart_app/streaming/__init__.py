@@ -9,7 +9,7 @@ from quart_app.streaming.digests import Digests, verified
 from quart_app.streaming.disk import disk_errors
 from quart_app.streaming.files import READ_SIZE, FileCut, read_range, write_all, write_pieces
 from quart_app.streaming.forms import Part, form_parts
-from quart_app.streaming.pieces import WRITE_SIZE, Piece, chained, gathered
+from quart_app.streaming.pieces import WRITE_SIZE, Piece, bursts, chained, gathered
 from quart_app.streaming.problems import problem, render_problem
 from quart_app.streaming.quart import StreamingConnection, StreamingRequest, stream_bodies
 from quart_app.streaming.spools import (
@@ -22,7 +22,14 @@ from quart_app.streaming.spools import (
     text_spool,
 )
 from quart_app.streaming.stall import StallTimer
-from quart_app.streaming.threads import finished, in_thread, settled, start_in_thread, uninterrupted
+from quart_app.streaming.threads import (
+    computed,
+    finished,
+    in_thread,
+    settled,
+    start_in_thread,
+    uninterrupted,
+)
 
 __all__ = [
     "HAND_OVER_SIZE",
@@ -40,7 +47,9 @@ __all__ = [
     "StallTimer",
     "StreamingConnection",
     "StreamingRequest",
+    "bursts",
     "chained",
+    "computed",
     "disk_errors",
     "file_spool",
     "finished",

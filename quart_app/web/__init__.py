@@ -1,6 +1,7 @@
 """Routes: parse, call one service, answer."""
 
 from quart_app.web.context import Services, get_services, set_services
+from quart_app.web.converting import converting
 from quart_app.web.downloads import downloads
 from quart_app.web.errors import render_errors
 from quart_app.web.health import health
@@ -10,6 +11,7 @@ from quart_app.web.uploads import uploads
 
 __all__ = [
     "Services",
+    "converting",
     "downloads",
     "get_services",
     "health",

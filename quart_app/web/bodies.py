@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quart_app.errors import UnsupportedEncoding
+from quart_app.errors import TooLarge, UnsupportedEncoding
 from quart_app.models import MIB
 from quart_app.web.context import JoinedFields, services
 
 if TYPE_CHECKING:
     from quart_app.streaming import StreamingRequest
 
-__all__ = ["admit_form", "admit_raw", "is_form"]
+__all__ = ["admit_form", "admit_raw", "bound", "is_form"]
 
 FORM_TYPE = "multipart/form-data"
 
@@ -32,22 +32,28 @@ async def admit_raw(request: StreamingRequest) -> None:
         TooLarge: Its declared length is over the limit.
         NoSpace: Its declared length does not fit the space that is left.
     """
-    _refuse_coding(request)
-    store = services().files.store
-    await store.admit(request.content_length)
-    request.body.limit_to(store.max_size)
+    bound(request)
+    await services().files.store.admit(request.content_length)
 
 
 async def admit_form(request: StreamingRequest) -> None:
     """Let a form pass of which the files will be kept, and bound it; raises as `admit_raw`."""
-    _refuse_coding(request)
-    store = services().files.store
+    bound(request)
     if request.content_length is not None:
-        await store.admit(max(0, request.content_length - FORM_OVERHEAD))
-    request.body.limit_to(store.max_size + FORM_OVERHEAD)
+        await services().files.store.admit(max(0, request.content_length - FORM_OVERHEAD))
 
 
-def _refuse_coding(request: StreamingRequest) -> None:
+def bound(request: StreamingRequest) -> None:
+    """Bound a body that will not be kept.
+
+    Raises:
+        UnsupportedEncoding: It has a content coding.
+        TooLarge: Its declared length is over the limit.
+    """
+    limit = services().files.store.max_size + (FORM_OVERHEAD if is_form(request) else 0)
+    request.body.limit_to(limit)
+    if (request.content_length or 0) > limit:
+        raise TooLarge(limit)
     codings = JoinedFields(request.headers).get("Content-Encoding") or "identity"
     if {coding.strip().lower() for coding in codings.split(",")} - {"identity", ""}:
         raise UnsupportedEncoding("Send the file's own bytes, without Content-Encoding.")

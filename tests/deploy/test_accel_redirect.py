@@ -10,7 +10,7 @@ from quart import Quart
 from quart_app.catalog import MemoryCatalog
 from quart_app.models import MIB
 from quart_app.protocol.multipart import FormLimits
-from quart_app.services import Files, Reading, Upload
+from quart_app.services import Converting, Files, Reading, Upload
 from quart_app.settings import BadSettings, load_settings
 from quart_app.storage import LocalDriver, MemoryDriver, PathReporting, Store
 from quart_app.streaming import stream_bodies
@@ -151,7 +151,8 @@ async def test_without_files_the_service_sends_the_bytes(tmp_path: Path) -> None
     stream_bodies(app)
     app.register_blueprint(downloads)
     reading = Reading(tmp_path, spill_size=0)
-    given = Services(files=files, reading=reading, form_limits=FormLimits())
+    codecs = Converting(max_ratio=1, max_size=1)
+    given = Services(files=files, reading=reading, converting=codecs, form_limits=FormLimits())
     given.accel_redirect = "/protected/"
     set_services(app, given)
     response = await app.test_client().get(f"/files/{file.id}")
