@@ -1,4 +1,4 @@
-"""What is asked of a body before any of it is read."""
+"""What is asked of a body before any of it is read, and said of one that is sent back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from quart_app.web.context import JoinedFields, services
 if TYPE_CHECKING:
     from quart_app.streaming import StreamingRequest
 
-__all__ = ["admit_form", "admit_raw", "bound", "is_form"]
+__all__ = ["HARMLESS", "admit_form", "admit_raw", "bound", "is_form"]
 
 FORM_TYPE = "multipart/form-data"
 
 #: What the envelope and the fields of a form may add to its files, in bytes.
 FORM_OVERHEAD = 2 * MIB
+
+#: What a page of another site has its visitors' browsers post must not run as one of ours.
+HARMLESS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 
 def is_form(request: StreamingRequest) -> bool:

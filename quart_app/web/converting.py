@@ -14,7 +14,7 @@ from quart_app.protocol.multipart import boundary_of
 from quart_app.protocol.names import display_name, media_type
 from quart_app.services import measured
 from quart_app.streaming import chained, form_parts
-from quart_app.web.bodies import bound, is_form
+from quart_app.web.bodies import HARMLESS, bound, is_form
 from quart_app.web.context import services, streaming_request
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ __all__ = ["converting"]
 converting = Blueprint("converting", __name__)
 
 LOG = structlog.get_logger("quart_app.web")
-
-#: What a page of another site has its visitors' browsers post must not run as one of ours.
-HARMLESS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 
 @converting.post("/convert")

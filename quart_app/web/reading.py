@@ -13,7 +13,7 @@ from quart_app.protocol.digests import declared_digests
 from quart_app.protocol.names import display_name, media_type
 from quart_app.services import Via
 from quart_app.streaming import chained, form_parts, verified
-from quart_app.web.bodies import admit_form, admit_raw, is_form
+from quart_app.web.bodies import HARMLESS, admit_form, admit_raw, is_form
 from quart_app.web.context import JoinedFields, services, streaming_request
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["reading"]
 
 reading = Blueprint("reading", __name__)
-
-#: What a page of another site has its visitors' browsers post must not run as one of ours.
-HARMLESS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 
 @reading.post("/read_data")
