@@ -68,6 +68,12 @@ CONTENDERS = (
         SERVICE,
     ),
     Contender(
+        f"{SUBJECT}-read-ahead",
+        "this service with downloads read ahead instead of sent by the kernel",
+        ("-m", f"{SERVERS}quart_app_stock", "--read-ahead"),
+        frozenset({RAW, DOWNLOAD}),
+    ),
+    Contender(
         f"{SUBJECT}-asyncio",
         "this service, one worker on asyncio's own loop",
         (*SERVE, "--loop", "asyncio"),

@@ -1,9 +1,13 @@
-"""This service on stock Hypercorn and uvloop: what there was before the server layer."""
+"""This service on stock Hypercorn, or on its own layer without zero-copy downloads; on uvloop.
+
+python -m benchmarks.servers.quart_app_stock [--read-ahead]
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 
 import hypercorn.asyncio
 import uvloop
@@ -11,7 +15,9 @@ from hypercorn.config import Config
 
 from quart_app.app import create_app
 from quart_app.logs import configure_logs
+from quart_app.server import connection
 from quart_app.server.inheritance import BACKLOG
+from quart_app.server.seams import fix_hypercorn
 from quart_app.settings import load_settings
 
 if __name__ == "__main__":
@@ -22,4 +28,7 @@ if __name__ == "__main__":
     config.backlog = BACKLOG
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
+    if "--read-ahead" in sys.argv[1:]:
+        fix_hypercorn()
+        vars(connection)["CAN_SEND_FILES"] = False
     uvloop.run(hypercorn.asyncio.serve(create_app(settings), config))

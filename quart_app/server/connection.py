@@ -16,6 +16,7 @@ from hypercorn.events import Closed, RawData, Updated
 from quart_app.models import KIB, MIB
 from quart_app.server.http1 import Http1
 from quart_app.server.intake import Intake
+from quart_app.server.sendfile import CAN_SEND_FILES, FileData, send_file
 from quart_app.server.stream import CONNECTION_STATE
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from hypercorn.events import Event
     from hypercorn.typing import LifespanState
+
+    from quart_app.streaming import FileRange
 
 __all__ = ["Connection"]
 
@@ -88,7 +91,29 @@ class Connection(TCPServer):
         """Do what the protocol asks for."""
         if isinstance(event, Updated) and event.idle and cast("Intake", self._intake).eof:
             return  # it does not wait for another request
-        await super().protocol_send(event)
+        if isinstance(event, FileData):
+            await self._send_file(event.file)
+        elif not (isinstance(event, RawData) and not event.data):  # as the end of a known length
+            await super().protocol_send(event)
+
+    @property
+    def sends_files(self) -> bool:
+        """Whether parts of files can go to the socket as they are."""
+        return CAN_SEND_FILES and self.writer.get_extra_info("sslcontext") is None
+
+    async def _send_file(self, file: FileRange) -> None:
+        transport = self.writer.transport
+        async with self.send_lock:
+            try:
+                transport.set_write_buffer_limits(high=0)  # so that draining empties it
+                await self.writer.drain()
+                transport.set_write_buffer_limits()
+                if transport.is_closing():  # its number may be another connection's by now
+                    raise ConnectionResetError
+                await send_file(transport.get_extra_info("socket").fileno(), file)
+            except (ConnectionError, RuntimeError):
+                transport.abort()  # the error was told to us alone
+                await self.protocol.handle(Closed())
 
     async def _idle_timeout(self) -> None:
         with suppress(TimeoutError):

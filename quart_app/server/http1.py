@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import h11
 from h11._readers import ChunkedReader, ContentLengthReader
-from hypercorn.events import Closed
+from hypercorn.events import Closed, RawData
 from hypercorn.protocol.events import InformationalResponse, Response
 from hypercorn.protocol.h11 import H11Protocol
 
 from quart_app.protocol.problems import PROBLEM_TYPE, code_of, problem_json
+from quart_app.server.sendfile import FileBody, FileData
 from quart_app.server.stream import Stream
 
 if TYPE_CHECKING:
@@ -138,7 +139,11 @@ class Http1(H11Protocol):
         """Send what a stream says, interim answers included."""
         if isinstance(event, Response) and self.context.terminated.is_set():
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
-        if isinstance(event, InformationalResponse):
+        if isinstance(event, FileBody):
+            data = h11.Data(data=cast("bytes", event.file))
+            for part in self.connection.send_with_data_passthrough(data) or ():
+                await self.send(RawData(part) if isinstance(part, bytes) else FileData(part))
+        elif isinstance(event, InformationalResponse):
             await self._send_h11_event(
                 h11.InformationalResponse(headers=event.headers, status_code=event.status_code)
             )

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.events import (
+    DataReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, RawData, Updated
@@ -19,7 +29,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import MissingStreamError
 
 from quart_app.models import KIB, MIB
-from quart_app.server.stream import Stream
+from quart_app.server.stream import CONNECTION_STATE, Stream
 
 if TYPE_CHECKING:
     from h2.events import Event as H2Event
@@ -43,14 +53,25 @@ CONNECTION = 0
 #: Bytes dropped of the rest of a request that was answered, before its stream is reset.
 UNWANTED_SIZE = 8 * MIB
 
-#: DATA frames without a byte, which no window bounds, that a connection may bring.
-MOST_EMPTY_FRAMES = 1000
+#: Frames that no window bounds, DATA without a byte and SETTINGS, that a connection may bring.
+MOST_IDLE_FRAMES = 1000
 
-#: Streams that a client may reset on one connection.
+#: Streams that a client may reset on one connection, over those that were answered.
 MOST_RESETS = 1000
+
+#: Bytes of headers remembered to send them shorter, the size that the protocol starts with; a
+#: client may allow any (RFC 7541, 4.2), and every header is looked for among them.
+MOST_REMEMBERED = 4 * KIB
 
 #: Largest frame that a client may send; fewer frames are less work.
 FRAME_SIZE = 256 * KIB
+
+#: Bytes of a frame or a header block under way.
+MOST_UNPARSED = FRAME_SIZE + 1 * KIB
+
+#: A method, and a path (RFC 9110, 5.6.2; RFC 3986, 2).
+TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+VISIBLE = re.compile(rb"[!-~]+")
 
 
 class Http2(H2Protocol):
@@ -67,7 +88,7 @@ class Http2(H2Protocol):
         #: reset them at once (RFC 9113, 8.1) has clients lose the answer.
         self._unwanted: dict[int, int] = {}
         self._credits: Counter[int] = Counter()
-        self._empty_frames = 0
+        self._idle_frames = 0
         self._resets = 0
 
     async def initiate(self, *args: Any) -> None:
@@ -86,6 +107,8 @@ class Http2(H2Protocol):
         whole = STREAM_WINDOW * self.config.h2_max_concurrent_streams
         self.connection.increment_flow_control_window(whole)
         await self._flush()
+        # The preface passed for a request; without a real one the connection is not to stay.
+        await self.send(Updated(idle=self.idle))
 
     async def handle(self, event: IOEvent) -> None:
         """Take what the connection has received, or its end."""
@@ -93,9 +116,26 @@ class Http2(H2Protocol):
         if isinstance(event, Closed):
             for stream_id in list(self.stream_buffers):
                 await self._forget(stream_id)
+        elif not self.closed and self._unparsed() > MOST_UNPARSED:
+            await self._give_up(ErrorCodes.FRAME_SIZE_ERROR)
+
+    def _unparsed(self) -> int:
+        """Give the bytes of a frame or header block under way; h2 looks at sizes too late."""
+        buffer = self.connection.incoming_buffer
+        headers = sum(len(frame.data) for frame in buffer._headers_buffer)  # noqa: SLF001
+        return len(buffer._data) + headers  # noqa: SLF001
+
+    async def _give_up(self, code: ErrorCodes) -> None:
+        """End the connection of a client that is up to no good, and all that runs for it."""
+        self.connection.close_connection(code)
+        await self._flush()
+        await self.handle(Closed())
+        await self.send(Closed())
 
     async def _handle_events(self, events: list[H2Event]) -> None:
         for event in events:
+            if self.closed:
+                return
             stream = self.streams.get(getattr(event, "stream_id", None) or 0)
             if isinstance(event, DataReceived):
                 await self._take(event, stream)
@@ -103,6 +143,10 @@ class Http2(H2Protocol):
                 stream.trailers.extend(event.headers)
             elif isinstance(event, RequestReceived):
                 await self._open(event)
+            elif isinstance(event, RemoteSettingsChanged):
+                await self._take_settings(event)
+            elif isinstance(event, PriorityUpdated):
+                pass  # deprecated (RFC 9113, 5.3.2), and its tree of unopened streams never shrinks
             else:
                 await super()._handle_events([event])
                 if isinstance(event, StreamReset):
@@ -113,16 +157,37 @@ class Http2(H2Protocol):
                     self._credits.pop(event.stream_id, None)
         await self._flush()
 
+    async def _take_settings(self, event: RemoteSettingsChanged) -> None:
+        encoder = self.connection.encoder
+        encoder.header_table_size = min(encoder.header_table_size, MOST_REMEMBERED)
+        await super()._handle_events([event])
+        await self._count_idle_frame()
+
     async def _open(self, event: RequestReceived) -> None:
         """Begin a stream, while the service stops too: the connection ends when it is idle.
 
         To announce that before (GOAWAY) has clients built on h2 drop what they are receiving.
         """
-        if _tunnels(event):
-            self.connection.reset_stream(event.stream_id, ErrorCodes.CONNECT_ERROR)
-        else:
-            await self._create_stream(event)
-            await self.send(Updated(idle=False))
+        if refusal := _refusal(dict(event.headers)):
+            self.connection.reset_stream(event.stream_id, refusal)
+            return
+        await self._create_stream(event)
+        if isinstance(stream := self.streams.get(event.stream_id), Stream):
+            stream.unsent = partial(self._unsent, event.stream_id)
+        await self.send(Updated(idle=False))
+        await asyncio.sleep(0)  # requests come by the hundred at once
+
+    def _unsent(self, stream_id: int) -> int:
+        """Give what waits for a stream's window, and only with one that is open for the wire.
+
+        Else other streams would make one that is not read look alive.
+        """
+        buffer = self.stream_buffers.get(stream_id)
+        unsent = len(buffer.buffer) if buffer else 0
+        with suppress(ProtocolError):  # closed meanwhile
+            if self.connection.local_flow_control_window(stream_id) > 0:
+                unsent += self.connection_state[CONNECTION_STATE].unsent()
+        return unsent
 
     async def _take(self, event: DataReceived, stream: HTTPStream | WSStream | None) -> None:
         """Hand data over without waiting: the window bounds it, and opens as it is read."""
@@ -139,11 +204,8 @@ class Http2(H2Protocol):
 
     async def _drop(self, stream_id: int, size: int) -> None:
         """Count what comes for nobody: empty frames, and the rest of what was answered."""
-        self._empty_frames += not size
-        if self._empty_frames > MOST_EMPTY_FRAMES:
-            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-            await self._flush()
-            await self.send(Closed())
+        if not size:
+            await self._count_idle_frame()
         if stream_id in self._unwanted:
             self._unwanted[stream_id] -= size
             if self._unwanted[stream_id] < 0 and stream_id not in self.stream_buffers:
@@ -171,7 +233,9 @@ class Http2(H2Protocol):
             return
         if stream.state is not ASGIHTTPState.CLOSED:  # the application failed within its answer
             await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
-        elif not stream.complete:
+            return
+        self._resets = max(0, self._resets - 1)
+        if not stream.complete:
             self._unwanted[stream_id] = UNWANTED_SIZE
 
     async def _send_data(self, stream_id: int) -> None:
@@ -198,12 +262,20 @@ class Http2(H2Protocol):
         """End a client that opens streams only to reset them (CVE-2023-44487)."""
         self._resets += 1
         if self._resets > MOST_RESETS:
-            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-            await self._flush()
-            await self.send(Closed())
+            await self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
+
+    async def _count_idle_frame(self) -> None:
+        """End a client that sends frames of no consequence (RFC 9113, 10.5)."""
+        self._idle_frames += 1
+        if self._idle_frames > MOST_IDLE_FRAMES:
+            await self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
 
 
-def _tunnels(event: RequestReceived) -> bool:
-    """Tell whether a request asks for a plain tunnel (RFC 9113, 8.5), which is not offered."""
-    names = dict(event.headers)
-    return names.get(b":method") == b"CONNECT" and b":protocol" not in names
+def _refusal(headers: dict[bytes, bytes]) -> ErrorCodes | None:
+    """Tell what is wrong with a request that h2 has no objection to."""
+    method, path = headers.get(b":method", b""), headers.get(b":path", b"")
+    if method == b"CONNECT" and b":protocol" not in headers:
+        return ErrorCodes.CONNECT_ERROR  # a plain tunnel (RFC 9113, 8.5) is not offered
+    if TOKEN.fullmatch(method) and VISIBLE.fullmatch(path):
+        return None
+    return ErrorCodes.PROTOCOL_ERROR  # Hypercorn would fail on what is not ASCII

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from hypercorn.protocol.events import EndBody, InformationalResponse, Request
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
+from quart_app.models import ByteRange
 from quart_app.server.inbox import Inbox
-from quart_app.streaming import SERVER_EXTENSION, ServerAbilities
+from quart_app.server.sendfile import FileBody
+from quart_app.streaming import SERVER_EXTENSION, ZERO_COPY, FileRange, ServerAbilities
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,6 +40,9 @@ class Stream(HTTPStream):
       refuses at once is sent no body (RFC 9110, 10.1.1).
     - `{"type": "http.response.interim", "status": 103, "headers": […]}` sends an interim answer
       (1xx) before the answer; `http.response.early_hint` works on HTTP/1.1 too.
+    - `{"type": "http.response.zerocopysend", "file": descriptor, "offset": …, "count": …,
+      "more_body": …}` sends a part of a file from the kernel, where the extension is offered: on
+      HTTP/1 without TLS. `file` stays open until the message is sent.
     - The last `http.request` message of a body carries the request's trailers, if there are any, as
       `"trailers": [(name, value), …]`.
     - `scope["extensions"]["quart_app.server"]` holds `ServerAbilities`.
@@ -46,6 +51,7 @@ class Stream(HTTPStream):
         complete: Whether the request has arrived whole.
         inbox: What waits for the application.
         trailers: Trailers of the request.
+        unsent: Gives the bytes of the answer that wait to be sent; of the whole connection if None.
     """
 
     scope: Any
@@ -55,6 +61,7 @@ class Stream(HTTPStream):
         self.complete = False
         self.inbox = Inbox()
         self.trailers: list[tuple[bytes, bytes]] = []
+        self.unsent: Callable[[], int] | None = None
         self._expecting = False
 
     async def handle(self, event: Event) -> None:
@@ -94,8 +101,10 @@ class Stream(HTTPStream):
     ) -> None:
         connection: Connection | None = scope["state"].pop(CONNECTION_STATE, None)
         scope["extensions"]["http.response.early_hint"] = {}
+        if connection and connection.sends_files and scope["http_version"] != "2":
+            scope["extensions"][ZERO_COPY] = {}
         scope["extensions"][SERVER_EXTENSION] = ServerAbilities(
-            unsent=connection.unsent if connection else None,
+            unsent=self.unsent or (connection.unsent if connection else None),
             interim=scope["http_version"] in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
         )
@@ -115,6 +124,8 @@ class Stream(HTTPStream):
         kind = message and message["type"]
         if kind == "http.response.interim":
             await self._send_interim(message["status"], message["headers"])
+        elif kind == ZERO_COPY:
+            await self._send_file(message)
         elif kind == "http.response.early_hint":
             links = [(b"link", bytes(link).strip()) for link in message["links"]]
             await self._send_interim(EARLY_HINTS, links)
@@ -124,6 +135,14 @@ class Stream(HTTPStream):
                 closing = [*message.get("headers", []), *self._closing_headers()]
                 message = {**message, "headers": closing}
             await super().app_send(message)
+
+    async def _send_file(self, message: dict[str, Any]) -> None:
+        start, size = message["offset"], message["count"]
+        if self.state is ASGIHTTPState.RESPONSE and self.scope["method"] != "HEAD":
+            file = FileRange(message["file"], ByteRange(start, start + size))
+            await self.send(FileBody(self.stream_id, file))
+        more = message.get("more_body", False)
+        await super().app_send({"type": "http.response.body", "body": b"", "more_body": more})
 
     def _closing_headers(self) -> list[tuple[bytes, bytes]]:
         return [(b"connection", b"close")] if self.scope["http_version"] == "1.1" else []

@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import hypercorn.asyncio
@@ -73,8 +74,14 @@ async def _serve(
         # Hypercorn's own timeout is not looked at on uvloop, nor from Python 3.12.1 on.
         loop.call_later(settings.drain, Connection.cancel_all)
 
+    def told(*_: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: it has stopped
+            loop.call_soon_threadsafe(stop.set)
+
+    # Not `add_signal_handler`: asyncio loses a signal that comes while threads wake its loop by the
+    # hundred, as both go through one pipe that takes no more than some 300.
     for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop.set)
+        signal.signal(number, told)
     # Who kills the launcher means the service: no worker may serve on by itself.
     loop.add_reader(inheritance.lifeline, os.kill, os.getpid(), signal.SIGKILL)
     config = _config(settings, inheritance.listeners)

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from quart_app.models import ByteRange
-    from quart_app.streaming import Piece
+    from quart_app.streaming import FileRange, Piece
 
-__all__ = ["Blob", "Driver", "Known", "PathReporting", "Reader", "SpaceReporting"]
+__all__ = ["Blob", "Driver", "FileReading", "Known", "PathReporting", "Reader", "SpaceReporting"]
 
 #: Tells which of some keys the catalog has an entry for.
 Known: TypeAlias = "Callable[[Sequence[str]], Awaitable[set[str]]]"
@@ -32,6 +32,18 @@ class Reader(Protocol):
 
     def chunks(self, wanted: ByteRange) -> AsyncGenerator[bytes]:
         """Stream a range inside the blob; close the generator when leaving it early."""
+        ...
+
+
+@runtime_checkable
+class FileReading(Protocol):
+    """A reader of what lies in a file just as it is read."""
+
+    def file_range(self, wanted: ByteRange) -> FileRange | None:
+        """Give a range inside the blob as one of a file, or None where its bytes are at hand.
+
+        The file stays open as long as the reader.
+        """
         ...
 
 

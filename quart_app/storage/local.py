@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 from quart_app.errors import NotFound, StorageUnavailable
 from quart_app.models import KIB
-from quart_app.streaming import chained, disk_errors, in_thread, read_range, write_all, write_pieces
+from quart_app.streaming import (
+    FileRange,
+    chained,
+    disk_errors,
+    in_thread,
+    read_range,
+    write_all,
+    write_pieces,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -214,6 +222,9 @@ class _Reader(_Descriptor):
         self.size = os.fstat(self.descriptor).st_size
         if self.size < SMALL_SIZE:
             self._content = os.pread(self.descriptor, self.size, 0)
+
+    def file_range(self, wanted: ByteRange) -> FileRange | None:
+        return FileRange(self.descriptor, wanted) if self._content is None else None
 
     def chunks(self, wanted: ByteRange) -> AsyncGenerator[bytes]:
         if self._content is None:

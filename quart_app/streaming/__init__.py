@@ -3,11 +3,18 @@
 `stream_bodies(app)` makes any Quart application stream; the rest are parts to build handlers of.
 """
 
-from quart_app.streaming.abilities import SERVER_EXTENSION, ServerAbilities
+from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
 from quart_app.streaming.digests import Digests, verified
 from quart_app.streaming.disk import disk_errors
-from quart_app.streaming.files import READ_SIZE, FileCut, read_range, write_all, write_pieces
+from quart_app.streaming.files import (
+    READ_SIZE,
+    FileCut,
+    FileRange,
+    read_range,
+    write_all,
+    write_pieces,
+)
 from quart_app.streaming.forms import Part, form_parts
 from quart_app.streaming.pieces import WRITE_SIZE, Piece, bursts, chained, gathered
 from quart_app.streaming.problems import problem, render_problem
@@ -37,8 +44,10 @@ __all__ = [
     "SERVER_EXTENSION",
     "SPILL_SIZE",
     "WRITE_SIZE",
+    "ZERO_COPY",
     "Digests",
     "FileCut",
+    "FileRange",
     "Part",
     "Piece",
     "RequestBody",

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SERVER_EXTENSION", "ServerAbilities"]
+__all__ = ["SERVER_EXTENSION", "ZERO_COPY", "ServerAbilities"]
 
 #: Key of the `ServerAbilities` in an ASGI scope's extensions.
 SERVER_EXTENSION = "quart_app.server"
+
+#: Type of the message that has a server send a part of a file by itself, and name of the extension
+#: that offers it (ASGI specification, "Extensions", "Zero Copy Send").
+ZERO_COPY = "http.response.zerocopysend"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quart_app.models import KIB, MIB
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from quart_app.models import ByteRange
     from quart_app.streaming.pieces import Piece
 
-__all__ = ["READ_SIZE", "FileCut", "read_range", "write_all", "write_pieces"]
+__all__ = ["READ_SIZE", "FileCut", "FileRange", "read_range", "write_all", "write_pieces"]
 
 #: Largest read, and what a quick reader is served with; one more is read ahead.
 READ_SIZE = 1 * MIB
@@ -32,6 +33,25 @@ MOST_BUFFERS = 1024
 
 class FileCut(OSError):
     """A file ended before the range that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """A part of an open file, as a chunk of a response's body.
+
+    Where the server can, its bytes go from the file to the socket without passing the process;
+    elsewhere they are read as `read_range` does.
+
+    Attributes:
+        descriptor: Open for reading until the response has ended; its position is not used.
+        wanted: Range in bytes, inside the file.
+    """
+
+    descriptor: int
+    wanted: ByteRange
+
+    def __len__(self) -> int:
+        return self.wanted.size
 
 
 async def write_pieces(descriptor: int, pieces: AsyncIterable[Piece]) -> None:

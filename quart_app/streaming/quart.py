@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from quart.asgi import ASGIHTTPConnection
@@ -15,9 +15,10 @@ from quart.wrappers.response import IterableBody
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected
-from quart_app.models import MIB
-from quart_app.streaming.abilities import SERVER_EXTENSION, ServerAbilities
+from quart_app.models import MIB, ByteRange
+from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import RequestBody
+from quart_app.streaming.files import FileRange, read_range
 from quart_app.streaming.forms import form_parts
 from quart_app.streaming.problems import problem
 from quart_app.streaming.stall import StallTimer
@@ -45,6 +46,9 @@ ACCESS_LOG = logging.getLogger("quart_app.access")
 
 #: Largest piece handed to the server at once; the stall timer runs for each.
 SEND_SIZE = 1 * MIB
+
+#: Largest part of a file that a server is asked to send by itself; its bytes take no memory.
+FILE_SEND_SIZE = 8 * MIB
 
 #: Settings in `app.config`, with their defaults.
 DEFAULTS = {
@@ -212,6 +216,9 @@ class StreamingConnection(ASGIHTTPConnection):
         self, send: ASGISendCallable, chunks: AsyncIterable[Any], timer: StallTimer
     ) -> None:
         async for chunk in chunks:
+            if isinstance(chunk, FileRange):
+                await self._send_file(send, chunk, timer)
+                continue
             data = chunk.encode() if isinstance(chunk, str) else chunk
             for start in range(0, len(data), SEND_SIZE):
                 piece = data if len(data) <= SEND_SIZE else data[start : start + SEND_SIZE]
@@ -220,6 +227,16 @@ class StreamingConnection(ASGIHTTPConnection):
                 # Once the client is gone a server may take anything at once, and then a generator
                 # that never waits would never let go of the loop.
                 await asyncio.sleep(0)
+
+    async def _send_file(self, send: ASGISendCallable, file: FileRange, timer: StallTimer) -> None:
+        if ZERO_COPY not in (self.scope.get("extensions") or {}):
+            async with aclosing(read_range(file.descriptor, file.wanted)) as chunks:
+                await self._send_chunks(send, chunks, timer)
+            return
+        for start in range(file.wanted.start, file.wanted.stop, FILE_SEND_SIZE):
+            part = ByteRange(start, min(start + FILE_SEND_SIZE, file.wanted.stop))
+            await timer.during(send(_file_event(file.descriptor, part)))
+            self.sent += part.size
 
     def _has_content(self, response: ResponseTypes) -> bool:
         return self.scope["method"] != "HEAD" and response.status_code not in {204, 304}
@@ -251,6 +268,11 @@ def _ending(message: HTTPDisconnectEvent) -> BodyError:
 
 def _body_event(data: bytes, *, more: bool) -> HTTPResponseBodyEvent:
     return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def _file_event(descriptor: int, part: ByteRange) -> Any:
+    message = {"type": ZERO_COPY, "file": descriptor, "offset": part.start, "count": part.size}
+    return message | {"more_body": True}
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response
 
@@ -20,6 +20,8 @@ from quart_app.protocol.conditions import (
 from quart_app.protocol.digests import repr_digest
 from quart_app.protocol.names import content_disposition, inline_safe
 from quart_app.protocol.ranges import content_range, parse_ranges
+from quart_app.storage import FileReading
+from quart_app.streaming import chained
 from quart_app.web.context import JoinedFields, services, streaming_request
 from quart_app.web.representation import validators_of
 
@@ -97,11 +99,11 @@ def _streamed(
     reader: Reader, file: File, ranges: list[ByteRange] | None, headers: dict[str, str]
 ) -> Response:
     if ranges is None:
-        whole = reader.chunks(ByteRange(0, file.size))
-        return _answer(whole, 200, headers, file.media_type, file.size)
+        whole = ByteRange(0, file.size)
+        return _answer(_read(reader, whole), 200, headers, file.media_type, file.size)
     if len(ranges) == 1:
         headers["Content-Range"] = content_range(ranges[0], file.size)
-        return _answer(reader.chunks(ranges[0]), 206, headers, file.media_type, ranges[0].size)
+        return _answer(_read(reader, ranges[0]), 206, headers, file.media_type, ranges[0].size)
     boundary = new_boundary()
     frame = byteranges_parts(ranges, file.size, file.media_type, boundary)
     media_type = f"multipart/byteranges; boundary={boundary}"
@@ -121,7 +123,7 @@ def _not_modified(headers: dict[str, str]) -> Response:
 
 
 def _answer(
-    body: AsyncGenerator[bytes] | None,
+    body: AsyncGenerator[Any] | None,
     status: int,
     headers: dict[str, str],
     media_type: str,
@@ -132,10 +134,16 @@ def _answer(
     return response
 
 
-async def _framed(reader: Reader, frame: ByteRangesFrame) -> AsyncGenerator[bytes]:
+def _read(reader: Reader, wanted: ByteRange) -> AsyncGenerator[Any]:
+    """Stream a range: its bytes, or where they are."""
+    file = reader.file_range(wanted) if isinstance(reader, FileReading) else None
+    return reader.chunks(wanted) if file is None else chained([file])
+
+
+async def _framed(reader: Reader, frame: ByteRangesFrame) -> AsyncGenerator[Any]:
     for prefix, wanted in frame.prefixes:
         yield prefix
-        async with aclosing(reader.chunks(wanted)) as chunks:
+        async with aclosing(_read(reader, wanted)) as chunks:
             async for chunk in chunks:
                 yield chunk
     yield frame.closing

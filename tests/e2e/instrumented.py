@@ -25,6 +25,7 @@ from tests.e2e import faults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
+    from types import FrameType
 
     from quart import Quart
 
@@ -44,8 +45,9 @@ WAITING = ("asyncio/runners.py", "selectors.py")
 class Watchdog(threading.Thread):
     """Records each time the event loop was blocked for too long, and where.
 
-    On a busy machine the loop may just not be given the processor. So time counts only while this
-    thread itself wakes up on time, and while the loop's thread is inside a callback.
+    On a busy machine the loop may just not be given the processor, and a crowd has many short
+    callbacks for it. So time counts only while this thread itself wakes up on time, and while the
+    loop's thread is inside one and the same callback.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -66,22 +68,39 @@ class Watchdog(threading.Thread):
             time.sleep(LOOK_SECONDS)
 
     def _await_beat(self) -> None:
-        blocked, stack = 0.0, ""
+        blocked, last, stack = 0.0, None, ""
         while blocked < MOST_SECONDS:
             asked = time.monotonic()
             if self._beat.wait(LOOK_SECONDS):
                 return
             on_time = time.monotonic() - asked < 2 * LOOK_SECONDS
-            if on_time and (stack := self._stack()):
+            frame = sys._current_frames().get(self._loop_thread)
+            callback = _callback(frame)
+            if callback is None or callback is not last:
+                blocked, last = 0.0, callback
+            elif on_time:
                 blocked += LOOK_SECONDS
+                stack = "".join(traceback.format_list(traceback.extract_stack(frame)[-6:]))
         self.blocked.append(stack)
+        del frame, callback, last
         self._beat.wait()
 
-    def _stack(self) -> str:
-        frames = traceback.extract_stack(sys._current_frames().get(self._loop_thread))
-        if frames[-1].filename.endswith(WAITING):
-            return ""
-        return "".join(traceback.format_list(frames[-6:]))
+
+def _callback(frame: FrameType | None) -> FrameType | None:
+    """The frame in which the loop's thread began what it is at, or None while it waits."""
+    if frame is None or frame.f_code.co_filename.endswith(WAITING):
+        return None
+    outermost, handle = frame, None
+    while frame is not None and not _is_in(frame, "asyncio/runners.py"):
+        outermost = frame
+        if _is_in(frame, "asyncio/events.py"):  # of asyncio's own loop; uvloop has none
+            handle = frame
+        frame = frame.f_back
+    return handle or outermost
+
+
+def _is_in(frame: FrameType, file: str) -> bool:
+    return frame.f_code.co_filename.endswith(file)
 
 
 def watch(app: Quart) -> None:
@@ -100,10 +119,11 @@ def watched_loop() -> Iterator[None]:
     watchdog = Watchdog(loop)
     gc.collect()
     gc.freeze()  # else each report would look through all that was imported
-    loop.add_signal_handler(signal.SIGUSR1, _report, watchdog)
+    # Not `loop.add_signal_handler`: see `quart_app.server.worker`.
+    signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(_report, watchdog))
     watchdog.start()
     yield
-    loop.remove_signal_handler(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _report(watchdog: Watchdog) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.server_process import ServerProcess
 
-__all__ = ["CLIENT_SECONDS", "Answer", "Http2Client", "http2"]
+__all__ = ["CLIENT_SECONDS", "KIB", "Answer", "Http2Client", "http2"]
 
 KIB = 1024
 
@@ -64,9 +64,12 @@ class Http2Client:
     Args:
         connected: The socket, which it closes.
         window: What one stream may be sent ahead; nothing is given back on streams in `stalled`.
+        acknowledge: Whether to acknowledge the server's settings.
     """
 
-    def __init__(self, connected: socket.socket, window: int = 64 * KIB - 1) -> None:
+    def __init__(
+        self, connected: socket.socket, window: int = 64 * KIB - 1, *, acknowledge: bool = True
+    ) -> None:
         self.socket = connected
         self.answers: dict[int, Answer] = defaultdict(Answer)
         self.events: list[Event] = []
@@ -74,13 +77,14 @@ class Http2Client:
         self.closed = False
         self._pings = 0
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="latin-1"))
-        self.h2.local_settings.initial_window_size = window
         self.h2.initiate_connection()
+        self.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
         self.h2.increment_flow_control_window(64 * 1024 * KIB)
         self.flush()
         # The server's settings, without which nobody knows its windows.
-        self.until(lambda: self.h2.local_settings.initial_window_size == window)
+        self._acknowledge = acknowledge
         self.ping()
+        self._acknowledge = True
 
     def flush(self) -> None:
         self.raw(self.h2.data_to_send())
@@ -122,11 +126,11 @@ class Http2Client:
         self.h2.reset_stream(stream, code)
         self.flush()
 
-    def receive(self, seconds: float = CLIENT_SECONDS) -> None:
+    def receive(self, seconds: float = CLIENT_SECONDS, size: int = 256 * KIB) -> None:
         """Takes what comes next; the end of the connection sets `closed`."""
         self.socket.settimeout(max(seconds, 0.001))
         try:
-            data = self.socket.recv(256 * KIB)
+            data = self.socket.recv(size)
         except TimeoutError:
             return
         except ConnectionError:
@@ -137,6 +141,8 @@ class Http2Client:
         for event in self.h2.receive_data(data):
             self.events.append(event)
             self._take(event)
+        if not self._acknowledge:
+            self.h2.clear_outbound_data_buffer()
         if not any(isinstance(event, ConnectionTerminated) for event in self.events):
             self.flush()
 
@@ -184,10 +190,9 @@ class Http2Client:
     def _acknowledged(self) -> list[bytes]:
         return [event.ping_data for event in self.events if isinstance(event, PingAckReceived)]
 
-    @property
-    def terminated(self) -> bool:
-        """Whether the server has said that the connection ends, or ended it."""
-        return self.closed or any(isinstance(e, ConnectionTerminated) for e in self.events)
+    def is_closed(self, seconds: float = 0.1) -> bool:
+        """Whether the server closes the connection within some seconds."""
+        return self.until(lambda: self.closed, seconds)
 
     @property
     def window(self) -> int:
@@ -198,7 +203,16 @@ class Http2Client:
         self.socket.close()
 
 
-def http2(server: ServerProcess, window: int = 64 * KIB - 1) -> closing[Http2Client]:
+def http2(
+    server: ServerProcess,
+    window: int = 64 * KIB - 1,
+    *,
+    acknowledge: bool = True,
+    receive_buffer: int | None = None,
+) -> closing[Http2Client]:
     """Opens a connection that is closed with the block."""
-    connected = socket.create_connection((server.host, server.port))
-    return closing(Http2Client(connected, window))
+    connected = socket.socket()
+    if receive_buffer is not None:  # has to be known before the connection is made
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connected.connect((server.host, server.port))
+    return closing(Http2Client(connected, window, acknowledge=acknowledge))

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -135,6 +136,27 @@ async def _bytes(_: Any, query: dict[str, str], __: Receive, send: Send) -> None
     await send({"type": "http.response.body", "body": b""})
 
 
+async def _file(scope: Any, query: dict[str, str], __: Receive, send: Send) -> None:
+    """Sends a part of the file at `path` by the kernel, between a word before and one after."""
+    assert "http.response.zerocopysend" in scope["extensions"]
+    offset, count = int(query["offset"]), int(query["count"])
+    headers = [] if "chunked" in query else [(b"content-length", b"%d" % (count + 11))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"before", "more_body": True})
+    with open(query["path"], "rb") as file:  # noqa: PTH123
+        part = {"type": "http.response.zerocopysend", "file": file.fileno(), "offset": offset}
+        try:
+            await send({**part, "count": count, "more_body": True})
+        except OSError as error:
+            SEEN.append(type(error).__name__)
+            raise RuntimeError(ASKED_FOR) from error
+    await send({"type": "http.response.body", "body": b"after"})
+
+
+async def _extensions(scope: Any, _: dict[str, str], __: Receive, send: Send) -> None:
+    await _answer_json(send, sorted(scope["extensions"]))
+
+
 async def _fail(_: Any, query: dict[str, str], __: Receive, send: Send) -> None:
     """Fails before its answer, or within it."""
     if "start" in query:
@@ -164,15 +186,27 @@ async def _exit(_: Any, query: dict[str, str], __: Receive, ___: Send) -> None:
     os._exit(int(query["code"]))
 
 
+async def _stop_when_busy(_: Any, __: dict[str, str], ___: Receive, send: Send) -> None:
+    """Tells the process to stop at the moment that a thousand threads wake the loop."""
+    loop = asyncio.get_running_loop()
+    for _ in range(1000):
+        loop.call_soon_threadsafe(lambda: None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await _answer(send, 200, b"")
+
+
 HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[None]]] = {
     "/bytes": _bytes,
     "/drip": _drip,
     "/exit": _exit,
+    "/extensions": _extensions,
     "/fail": _fail,
+    "/file": _file,
     "/hold": _hold,
     "/interim": _interim,
     "/read": _read,
     "/refuse": _refuse,
     "/release": _release,
     "/state": _state,
+    "/stop-when-busy": _stop_when_busy,
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.clients import MIB, content, session, sha256, upload, wire
-from tests.server.conftest import LOOPS
+from tests.server.conftest import LOOPS, RAW
 from tests.server.fleet import Fleet, Traffic
 from tests.server_process import SERVE, WATCHED
 from tests.waiting import eventually
@@ -130,6 +130,17 @@ class TestStop:
         with transfers(fleet, 2):
             assert 1 <= fleet.stop() < 10
         assert len(fleet.rows()) == len(fleet.blobs()) == 1
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_signal_comes_while_threads_wake_the_loop(self, launch: Launch, loop: str) -> None:
+        """It is not lost: the worker ends, and is replaced as nobody asked the launcher."""
+        fleet = launch((*RAW, "launcher", "1", loop))
+        with session(fleet) as client:
+            assert client.get("/stop-when-busy").status_code == 200
+        eventually(lambda: fleet.logged("worker died"), what="the worker ends")
+        assert [line["code"] for line in fleet.logged("worker died")] == [0]
+        fleet.expect_logged("worker died")
+        fleet.stop()
 
     def test_while_a_worker_is_being_replaced(self, launch: Launch) -> None:
         """A worker that dies young is replaced after a pause: the stop comes into that."""

@@ -12,6 +12,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h11._readers import ChunkedReader, ContentLengthReader
+from hyperframe.frame import HeadersFrame, SettingsFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,7 +62,8 @@ class TestHypercorn:
             if callable(member) and not name.startswith("__")
         }
         assert own & OVERRIDDEN[stock.__name__] == OVERRIDDEN[stock.__name__]
-        assert {name for name in OVERRIDDEN[stock.__name__] if not hasattr(stock, name)} == set()
+        wanted = OVERRIDDEN[stock.__name__] | CALLED.get(stock.__name__, set())
+        assert {name for name in wanted if not hasattr(stock, name)} == set()
 
 
 #: What each class of Hypercorn has under this name, and calls itself.
@@ -73,6 +75,13 @@ OVERRIDDEN = {
     "H2Protocol": {"initiate", "handle", "stream_send", "_handle_events", "_send_data"},
     "HTTPStream": {"handle", "app_send"},
 }  # fmt: skip
+
+#: Private methods of Hypercorn that these classes call.
+CALLED = {
+    "TCPServer": {"_initiate_server_close"},
+    "H11Protocol": {"_send_h11_event"},
+    "H2Protocol": {"_create_stream", "_flush"},
+}
 
 
 class TestH11:
@@ -108,6 +117,21 @@ def test_h2_takes_frames_of_its_own_size() -> None:
     """`Http2` sets it before the client has acknowledged, as h2 looks too late."""
     connection = H2Connection(H2Configuration(client_side=False))
     assert connection.max_inbound_frame_size == 16_384
+
+
+def test_h2_keeps_what_it_has_not_parsed() -> None:
+    """`Http2` bounds it, as h2 waits for the whole of a frame before it looks at its size."""
+    connection = H2Connection(H2Configuration(client_side=False))
+    connection.initiate_connection()
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize()
+    begun = b"\xff\xff\xff\x00\x00\x00\x00\x00\x01" + bytes(70_000)
+    connection.receive_data(preface + begun)
+    assert len(connection.incoming_buffer._data) == len(begun)
+    connection = H2Connection(H2Configuration(client_side=False))
+    connection.initiate_connection()
+    connection.receive_data(preface + HeadersFrame(1, b"x" * 99).serialize())
+    assert [frame.data for frame in connection.incoming_buffer._headers_buffer] == [b"x" * 99]
+    assert len(connection.incoming_buffer._data) == 0
 
 
 def as_sent(data: bytes, sizes: list[int]) -> list[bytes]:
