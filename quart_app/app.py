@@ -14,16 +14,18 @@ from quart_app.catalog import SqlCatalog
 from quart_app.errors import CannotStart, QuartAppError
 from quart_app.protocol.addresses import AddressPolicy, parse_exception
 from quart_app.protocol.multipart import FormLimits
-from quart_app.services import Files, Relaying
+from quart_app.services import Converting, Files, Reading, Relaying
 from quart_app.storage import LocalDriver, Store
 from quart_app.streaming import in_thread, stream_bodies
 from quart_app.upstream import Client, Connector, tls_context
 from quart_app.web import (
     Services,
+    converting,
     downloads,
     get_services,
     health,
     listing,
+    reading,
     relaying,
     render_errors,
     set_services,
@@ -68,7 +70,7 @@ def create_app(settings: Settings) -> Quart:
     app.url_map.merge_slashes = False
     stream_bodies(app)
     render_errors(app)
-    for blueprint in (uploads, downloads, listing, relaying, health):
+    for blueprint in (uploads, downloads, listing, reading, converting, relaying, health):
         app.register_blueprint(blueprint)
 
     @app.while_serving
@@ -83,6 +85,10 @@ def create_app(settings: Settings) -> Quart:
                 Services(
                     files=files,
                     relaying=await _open_relaying(settings, files, stack),
+                    reading=Reading(settings.data, spill_size=settings.spool_size),
+                    converting=Converting(
+                        max_ratio=settings.max_ratio, max_size=settings.max_upload_size
+                    ),
                     form_limits=FormLimits(max_parts=settings.max_form_parts),
                     accel_redirect=settings.accel_redirect,
                 ),

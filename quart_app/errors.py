@@ -16,6 +16,8 @@ __all__ = [
     "BadCursor",
     "BadDigest",
     "BadForm",
+    "BadGzip",
+    "BadRecord",
     "BadRequest",
     "BadUrl",
     "BlockedAddress",
@@ -33,11 +35,13 @@ __all__ = [
     "NoSpace",
     "NoTarget",
     "NotFound",
+    "NotText",
     "PreconditionFailed",
     "QuartAppError",
     "RangeNotSatisfiable",
     "StorageError",
     "StorageUnavailable",
+    "TooExpanded",
     "TooLarge",
     "UnsupportedEncoding",
     "UpstreamFailed",
@@ -182,6 +186,14 @@ class BodyTooShort(BodyError):
     title = "The body is shorter than declared"
 
 
+class NotText(BodyError):
+    """The body was to be read as text, and is not UTF-8."""
+
+    code = "not_text"
+    status = 415
+    title = "Not UTF-8 text"
+
+
 class TooLarge(BodyError):
     """The body, or a part of it, passes a limit in bytes."""
 
@@ -206,6 +218,36 @@ class FormTooComplex(BodyError):
     code = "form_too_complex"
     status = 413
     title = "The form passes a limit"
+
+
+class BadGzip(BodyError):
+    """The body is no gzip, damaged or cut (RFC 1952)."""
+
+    code = "bad_gzip"
+    title = "Not a whole gzip stream"
+
+
+class TooExpanded(BodyError):
+    """The compressed body holds more than is believed to be no attack."""
+
+    code = "too_expanded"
+    status = 413
+    title = "The body expands too much"
+
+
+class BadRecord(BodyError):
+    """A record of a table cannot be converted.
+
+    Attributes:
+        line: Number of the line, from 1, on which it begins.
+    """
+
+    code = "bad_record"
+    title = "A record cannot be converted"
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"Line {line}: {reason}.")
+        self.line = line
 
 
 class DigestMismatch(BodyError):

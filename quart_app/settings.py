@@ -51,6 +51,12 @@ class Settings(BaseSettings):
         ByteSize(1024 * GIB), gt=0, description="largest file in bytes, 10GiB forms too"
     )
     max_form_parts: int = Field(1000, gt=0, description="most parts of one form")
+    spool_size: ByteSize = Field(
+        ByteSize(1 * MIB), ge=0, description="bytes of a body read back that are kept in memory"
+    )
+    max_ratio: int = Field(
+        200, gt=0, description="bytes that a byte of gzip may expand to, past the first 16 MiB"
+    )
     accel_redirect: str | None = Field(
         None,
         pattern=r"^/([A-Za-z0-9_-]+/)+$",

@@ -7,18 +7,25 @@ whatever is unlocked and unknown is a leftover, in whichever process it began.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from quart_app.errors import NoSpace, NotFound, StorageError, StorageUnavailable
+from quart_app.errors import NotFound, StorageUnavailable
 from quart_app.models import KIB
-from quart_app.streaming import FileRange, chained, in_thread, read_range, write_all, write_pieces
+from quart_app.streaming import (
+    FileRange,
+    chained,
+    disk_errors,
+    in_thread,
+    read_range,
+    write_all,
+    write_pieces,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from quart_app.models import ByteRange
@@ -34,29 +41,6 @@ SMALL_SIZE = 64 * KIB
 
 #: Leading characters of a key that name its directory: 1,024 directories.
 SHARD_LENGTH = 2
-
-OWN_ERRORS: dict[int | None, type[StorageError]] = {
-    errno.ENOSPC: NoSpace,
-    errno.EDQUOT: NoSpace,
-    errno.EFBIG: NoSpace,
-    errno.EROFS: StorageUnavailable,
-    errno.EACCES: StorageUnavailable,
-    errno.EPERM: StorageUnavailable,
-    errno.EIO: StorageUnavailable,
-    errno.EMFILE: StorageUnavailable,
-    errno.ENFILE: StorageUnavailable,
-    errno.ENOENT: StorageUnavailable,
-    errno.ENOTDIR: StorageUnavailable,
-    errno.ESTALE: StorageUnavailable,
-}
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OWN_ERRORS.get(error.errno, StorageError)() from error
 
 
 class LocalDriver:
@@ -81,7 +65,7 @@ class LocalDriver:
         """Write a blob; see `Driver.put`. What `pieces` raises may be no `OSError`."""
         writing = _Writing(self._path(key))
         try:
-            with _translated():
+            with disk_errors():
                 await _write(writing, pieces)
             yield writing
         finally:
@@ -95,7 +79,7 @@ class LocalDriver:
         """Open a blob; see `Driver.open`."""
         reader = _Reader(self._path(key))
         try:
-            with _translated():
+            with disk_errors():
                 try:
                     await in_thread(reader.open)
                 except FileNotFoundError as error:
@@ -106,13 +90,13 @@ class LocalDriver:
 
     async def delete(self, key: str) -> None:
         """Remove a blob; see `Driver.delete`."""
-        with _translated(), suppress(FileNotFoundError):
+        with disk_errors(), suppress(FileNotFoundError):
             await in_thread(self._path(key).unlink)
 
     async def sweep(self, known: Known) -> int:
         """Remove leftovers, a directory at a time; see `Driver.sweep`."""
         removed = 0
-        with _translated():
+        with disk_errors():
             for directory in await in_thread(self._shards):
                 names = await in_thread(os.listdir, directory)
                 unfinished = [name for name in names if name.endswith(PART_SUFFIX)]
@@ -133,7 +117,7 @@ class LocalDriver:
 
     async def free_space(self) -> int:
         """Give the bytes that an unprivileged user may still write."""
-        with _translated():
+        with disk_errors():
             status = await in_thread(os.statvfs, self._root)
         return status.f_bavail * status.f_frsize
 

@@ -6,6 +6,7 @@
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
 from quart_app.streaming.digests import Digests, verified
+from quart_app.streaming.disk import disk_errors
 from quart_app.streaming.files import (
     READ_SIZE,
     FileCut,
@@ -15,7 +16,7 @@ from quart_app.streaming.files import (
     write_pieces,
 )
 from quart_app.streaming.forms import Part, checked_form, form_parts
-from quart_app.streaming.pieces import WRITE_SIZE, Piece, chained, gathered
+from quart_app.streaming.pieces import WRITE_SIZE, Piece, bursts, chained, gathered
 from quart_app.streaming.problems import problem, render_problem
 from quart_app.streaming.quart import StreamingConnection, StreamingRequest, stream_bodies
 from quart_app.streaming.spools import (
@@ -25,9 +26,17 @@ from quart_app.streaming.spools import (
     mapped_spool,
     memory_spool,
     spilling_spool,
+    text_spool,
 )
 from quart_app.streaming.stall import StallTimer, unacknowledged
-from quart_app.streaming.threads import finished, in_thread, settled, start_in_thread, uninterrupted
+from quart_app.streaming.threads import (
+    computed,
+    finished,
+    in_thread,
+    settled,
+    start_in_thread,
+    uninterrupted,
+)
 
 __all__ = [
     "HAND_OVER_SIZE",
@@ -47,8 +56,11 @@ __all__ = [
     "StallTimer",
     "StreamingConnection",
     "StreamingRequest",
+    "bursts",
     "chained",
     "checked_form",
+    "computed",
+    "disk_errors",
     "file_spool",
     "finished",
     "form_parts",
@@ -63,6 +75,7 @@ __all__ = [
     "spilling_spool",
     "start_in_thread",
     "stream_bodies",
+    "text_spool",
     "unacknowledged",
     "uninterrupted",
     "verified",

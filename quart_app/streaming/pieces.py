@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from quart_app.models import KIB, MIB
+from quart_app.streaming.threads import settled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 
-__all__ = ["CHUNK_OVERHEAD", "WRITE_SIZE", "Piece", "chained", "gathered"]
+__all__ = ["CHUNK_OVERHEAD", "WRITE_SIZE", "Piece", "bursts", "chained", "gathered"]
 
 #: What crosses to a thread at once: one hop per 64 KiB costs more than the write itself.
 WRITE_SIZE = 1 * MIB
@@ -45,6 +47,53 @@ async def gathered(chunks: AsyncIterable[bytes], size: int = WRITE_SIZE) -> Asyn
             piece, held = [], 0
     if piece:
         yield piece
+
+
+async def bursts(
+    chunks: AsyncIterable[bytes], *, size: int, quiet_time: float
+) -> AsyncGenerator[Piece]:
+    """Gather what has arrived, and never wait for more once there is something.
+
+    Args:
+        chunks: Bytes as they arrive.
+        size: Bytes from which a piece is handed on, whatever more has arrived.
+        quiet_time: Seconds without a chunk of which an empty piece tells, once until the next.
+
+    Yields:
+        Lists of chunks that are the receiver's to keep.
+    """
+    source = aiter(chunks)
+    piece: list[bytes] = []
+    held = 0
+    patience: float | None = quiet_time
+    coming = asyncio.ensure_future(_next(source))
+    try:
+        while True:
+            # The loop gets its turn for what is there already, and no more than that.
+            await asyncio.wait([coming], timeout=0 if piece else patience)
+            if coming.done():
+                if coming.exception() or (chunk := coming.result()) is None:
+                    break
+                piece.append(chunk)
+                held += len(chunk) + CHUNK_OVERHEAD
+                coming = asyncio.ensure_future(_next(source))
+                patience = quiet_time
+                if held < size:
+                    continue
+            elif not piece:
+                patience = None
+            yield piece
+            piece, held = [], 0
+        if piece:
+            yield piece
+        coming.result()
+    finally:
+        coming.cancel()
+        await settled(coming)
+
+
+async def _next(source: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(source, None)
 
 
 async def chained(head: list[T], rest: AsyncIterable[T] | None = None) -> AsyncGenerator[T]:

@@ -1,20 +1,21 @@
-"""Four places to keep a body for a moment; nothing of it survives the context, whatever happens.
+"""Places to keep a body for a moment; nothing of it survives the context, whatever happens.
 
 Files have no name from the start, so not even `kill -9` leaves one behind.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import mmap
 import os
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from aiofiles.tempfile import TemporaryFile
 
-from quart_app.errors import TooLarge
+from quart_app.errors import NotText, TooLarge
 from quart_app.models import MIB, ByteRange
 from quart_app.streaming.files import READ_SIZE, read_range, write_pieces
 from quart_app.streaming.pieces import chained, gathered
@@ -23,10 +24,21 @@ from quart_app.streaming.threads import EXECUTOR, in_thread
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
-__all__ = ["SPILL_SIZE", "Spool", "file_spool", "mapped_spool", "memory_spool", "spilling_spool"]
+__all__ = [
+    "SPILL_SIZE",
+    "Spool",
+    "file_spool",
+    "mapped_spool",
+    "memory_spool",
+    "spilling_spool",
+    "text_spool",
+]
 
 #: Bytes that `spilling_spool` keeps in memory unless told otherwise.
 SPILL_SIZE = 1 * MIB
+
+#: Characters of text read at once: at most `READ_SIZE` bytes of UTF-8.
+TEXT_LENGTH = READ_SIZE // 4
 
 
 class Spool(Protocol):
@@ -58,6 +70,17 @@ class _FileSpool:
         return read_range(self._descriptor, ByteRange(0, self.size))
 
 
+class _TextSpool:
+    def __init__(self, content: io.StringIO, size: int) -> None:
+        self.size = size
+        self._content = content
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        self._content.seek(0)
+        while text := self._content.read(TEXT_LENGTH):
+            yield text.encode()
+
+
 class _MappedSpool:
     def __init__(self, mapped: mmap.mmap) -> None:
         self.size = len(mapped)
@@ -66,7 +89,13 @@ class _MappedSpool:
     async def chunks(self) -> AsyncGenerator[bytes]:
         # Touching the pages may wait for the disk: only ever in a thread.
         for start in range(0, self.size, READ_SIZE):
-            yield await in_thread(self._mapped.__getitem__, slice(start, start + READ_SIZE))
+            yield await in_thread(self._read, start, min(READ_SIZE, self.size - start))
+
+    def _read(self, start: int, size: int) -> bytes:
+        chunk = self._mapped[start : start + size]
+        if hasattr(mmap, "MADV_DONTNEED"):  # pages once read count as memory of this process
+            self._mapped.madvise(mmap.MADV_DONTNEED, start, size)
+        return chunk
 
 
 @asynccontextmanager
@@ -124,29 +153,70 @@ async def mapped_spool(
 async def spilling_spool(
     chunks: AsyncIterable[bytes], *, spill_size: int = SPILL_SIZE, directory: str | None = None
 ) -> AsyncIterator[Spool]:
-    """Keep a body in memory, or in a temporary file once it is larger than `spill_size`.
+    """Keep a body in memory (`io.BytesIO`), or in a temporary file once it is larger.
 
     Args:
         chunks: The body.
         spill_size: Most bytes in memory.
         directory: Where the file goes; the system's place for temporary files when None.
     """
-    rest = aiter(chunks)
-    head: list[bytes] = []
-    held = 0
-    async for chunk in rest:
-        head.append(chunk)
-        held += len(chunk)
-        if held > spill_size:
-            break
-    async with AsyncExitStack() as stack:
-        if held <= spill_size:
-            content = stack.enter_context(io.BytesIO(b"".join(head)))
+    with io.BytesIO() as content:
+        rest = await _filled(content, chunks, spill_size)
+        if rest is None:
             yield _MemorySpool(content)
-        else:
-            yield await stack.enter_async_context(
-                file_spool(chained(head, rest), directory=directory)
-            )
+            return
+        head = [content.getvalue()]
+    async with file_spool(chained(head, rest), directory=directory) as spool:
+        yield spool
+
+
+@asynccontextmanager
+async def text_spool(
+    chunks: AsyncIterable[bytes], *, spill_size: int = SPILL_SIZE, directory: str | None = None
+) -> AsyncIterator[Spool]:
+    """Keep UTF-8 in memory as text (`io.StringIO`), or in a temporary file once it is larger.
+
+    Args:
+        chunks: The body.
+        spill_size: Most bytes in memory.
+        directory: Where the file goes; the system's place for temporary files when None.
+
+    Raises:
+        NotText: The body is not UTF-8.
+    """
+    with io.BytesIO() as content:
+        rest = await _filled(content, _utf8(chunks), spill_size)
+        head = [content.getvalue()]
+    if rest is None:
+        size = len(head[0])
+        with io.StringIO(head.pop().decode(), newline="") as text:
+            yield _TextSpool(text, size)
+    else:
+        async with file_spool(chained(head, rest), directory=directory) as spool:
+            yield spool
+
+
+async def _filled(
+    content: io.BytesIO, chunks: AsyncIterable[bytes], size: int
+) -> AsyncIterator[bytes] | None:
+    """Read until more than `size` bytes are held; gives the rest, or None at the end."""
+    rest = aiter(chunks)
+    async for chunk in rest:
+        content.write(chunk)
+        if content.tell() > size:
+            return rest
+    return None
+
+
+async def _utf8(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        async for chunk in chunks:
+            decoder.decode(chunk)
+            yield chunk
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise NotText from error
 
 
 @asynccontextmanager

@@ -8,13 +8,22 @@ descriptor under it, so every wait here outlasts a cancellation.
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["THREADS", "finished", "in_thread", "settled", "start_in_thread", "uninterrupted"]
+__all__ = [
+    "THREADS",
+    "computed",
+    "finished",
+    "in_thread",
+    "settled",
+    "start_in_thread",
+    "uninterrupted",
+]
 
 T = TypeVar("T")
 
@@ -22,6 +31,12 @@ T = TypeVar("T")
 THREADS = 32
 
 EXECUTOR = ThreadPoolExecutor(THREADS, thread_name_prefix="quart-app-io")
+
+#: Jobs that compute take turns on as many threads as there are processors, four at most: more of
+#: them would only keep the interpreter's lock from the loop, and threads from the disk.
+COMPUTING_THREADS = min(4, os.cpu_count() or 1)
+
+COMPUTING_EXECUTOR = ThreadPoolExecutor(COMPUTING_THREADS, thread_name_prefix="quart-app-cpu")
 
 
 def start_in_thread(func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
@@ -39,6 +54,20 @@ async def in_thread(func: Callable[..., T], *args: Any) -> T:
         asyncio.CancelledError: After the job has ended, when the caller was cancelled.
     """
     return await finished(start_in_thread(func, *args))
+
+
+async def computed(func: Callable[..., T], *args: Any) -> T:
+    """Run a job that computes, and wait for its end, even when cancelled meanwhile.
+
+    Args:
+        func: Is to return within some milliseconds, as others wait for its thread.
+        args: Its arguments.
+
+    Raises:
+        asyncio.CancelledError: After the job has ended, when the caller was cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    return await finished(loop.run_in_executor(COMPUTING_EXECUTOR, func, *args))
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

@@ -1,19 +1,23 @@
 """Routes: parse, call one service, answer."""
 
 from quart_app.web.context import Services, get_services, set_services
+from quart_app.web.converting import converting
 from quart_app.web.downloads import downloads
 from quart_app.web.errors import render_errors
 from quart_app.web.health import health
 from quart_app.web.listing import listing
+from quart_app.web.reading import reading
 from quart_app.web.relaying import relaying
 from quart_app.web.uploads import uploads
 
 __all__ = [
     "Services",
+    "converting",
     "downloads",
     "get_services",
     "health",
     "listing",
+    "reading",
     "relaying",
     "render_errors",
     "set_services",

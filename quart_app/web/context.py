@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from werkzeug.datastructures import Headers
 
     from quart_app.protocol.multipart import FormLimits
-    from quart_app.services import Files, Relaying
+    from quart_app.services import Converting, Files, Reading, Relaying
     from quart_app.streaming import StreamingRequest
 
 __all__ = [
@@ -33,6 +33,8 @@ class Services:
     Attributes:
         files: Stored files.
         relaying: Files of other servers.
+        reading: Bodies that are not stored.
+        converting: Bodies that are converted as they arrive.
         form_limits: Bounds on forms.
         accel_redirect: Internal location of nginx that holds the stored files, or None.
         draining: Whether the service is stopping.
@@ -40,6 +42,8 @@ class Services:
 
     files: Files
     relaying: Relaying
+    reading: Reading
+    converting: Converting
     form_limits: FormLimits
     accel_redirect: str | None = None
     draining: bool = False

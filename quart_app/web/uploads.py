@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, jsonify
 
-from quart_app.errors import BadForm, BadRequest, UnsupportedEncoding
-from quart_app.models import MIB
+from quart_app.errors import BadForm, BadRequest
 from quart_app.protocol.digests import declared_digests
 from quart_app.protocol.headers import as_utf8
 from quart_app.protocol.names import display_name, media_type, parse_disposition_name
 from quart_app.services import Upload
 from quart_app.streaming import chained, form_parts, verified
+from quart_app.web.bodies import admit_form, admit_raw, is_form
 from quart_app.web.context import JoinedFields, services, streaming_request
 from quart_app.web.representation import file_json
 
@@ -28,19 +28,14 @@ __all__ = ["lifetime_of", "uploads"]
 
 uploads = Blueprint("uploads", __name__)
 
-#: What the envelope and the fields of a form may add to its files, in bytes.
-FORM_OVERHEAD = 2 * MIB
-
 MOST_SECONDS = 100 * 365 * 86_400
-
-FORM_TYPE = "multipart/form-data"
 
 
 @uploads.post("/upload")
 async def upload() -> Response:
     """Store the raw body, or every file of the form."""
     request = streaming_request()
-    if request.mimetype == FORM_TYPE:
+    if is_form(request):
         return await _store_form(request)
     return await _store_raw(request, request.args.get("name"))
 
@@ -57,14 +52,11 @@ async def put(name: str | None) -> Response:
 
 
 async def _store_raw(request: StreamingRequest, name: str | None) -> Response:
-    _refuse_coding(request)
-    files = services().files
-    await files.store.admit(request.content_length)
-    request.body.limit_to(files.store.max_size)
+    await admit_raw(request)
     disposition = as_utf8(request.headers.get("Content-Disposition", ""))
     raw_name = name or parse_disposition_name(disposition)
     shown = display_name(raw_name)
-    kept = await files.add_one(
+    kept = await services().files.add_one(
         Upload(
             chunks=request.body,
             name=shown,
@@ -77,11 +69,7 @@ async def _store_raw(request: StreamingRequest, name: str | None) -> Response:
 
 
 async def _store_form(request: StreamingRequest) -> Response:
-    _refuse_coding(request)
-    store = services().files.store
-    if request.content_length is not None:
-        await store.admit(max(0, request.content_length - FORM_OVERHEAD))
-    request.body.limit_to(store.max_size + FORM_OVERHEAD)
+    await admit_form(request)
     fields: dict[str, list[str]] = {}
     async with aclosing(_form_uploads(request, fields)) as found:
         kept = await services().files.add(found)
@@ -118,12 +106,6 @@ async def _text(part: Part) -> str:
         return b"".join([chunk async for chunk in part]).decode()
     except UnicodeDecodeError as error:
         raise BadForm("A field is not UTF-8.") from error
-
-
-def _refuse_coding(request: StreamingRequest) -> None:
-    codings = JoinedFields(request.headers).get("Content-Encoding") or "identity"
-    if {coding.strip().lower() for coding in codings.split(",")} - {"identity", ""}:
-        raise UnsupportedEncoding("Send the file's own bytes, without Content-Encoding.")
 
 
 def lifetime_of(request: StreamingRequest) -> timedelta | None:

@@ -11,7 +11,7 @@ from quart_app.catalog import MemoryCatalog
 from quart_app.models import MIB
 from quart_app.protocol.addresses import AddressPolicy
 from quart_app.protocol.multipart import FormLimits
-from quart_app.services import Files, Relaying, Upload
+from quart_app.services import Converting, Files, Reading, Relaying, Upload
 from quart_app.settings import BadSettings, load_settings
 from quart_app.storage import LocalDriver, MemoryDriver, PathReporting, Store
 from quart_app.streaming import stream_bodies
@@ -150,14 +150,20 @@ async def test_path_leads_to_the_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_without_files_the_service_sends_the_bytes() -> None:
+async def test_without_files_the_service_sends_the_bytes(tmp_path: Path) -> None:
     assert not isinstance(MemoryDriver(), PathReporting)
     files = files_of(MemoryDriver())
     file = await files.add_one(Upload(body(), "a.bin", "application/x-a"))
     app = Quart(__name__)
     stream_bodies(app)
     app.register_blueprint(downloads)
-    given = Services(files=files, relaying=relaying_of(files), form_limits=FormLimits())
+    given = Services(
+        files=files,
+        relaying=relaying_of(files),
+        reading=Reading(tmp_path, spill_size=0),
+        converting=Converting(max_ratio=1, max_size=1),
+        form_limits=FormLimits(),
+    )
     given.accel_redirect = "/protected/"
     set_services(app, given)
     response = await app.test_client().get(f"/files/{file.id}")

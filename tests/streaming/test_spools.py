@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from quart_app.errors import TooLarge
+from quart_app.errors import NotText, TooLarge
 from quart_app.streaming import (
     READ_SIZE,
     file_spool,
     mapped_spool,
     memory_spool,
     spilling_spool,
+    text_spool,
 )
-from tests.e2e.clients import content
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -34,7 +35,14 @@ SPOOLS: dict[str, Any] = {
     "file": lambda chunks, place: file_spool(chunks, directory=place),
     "mapped": lambda chunks, place: mapped_spool(chunks, directory=place),
     "spilling": lambda chunks, place: spilling_spool(chunks, spill_size=1000, directory=place),
+    "text": lambda chunks, place: text_spool(chunks, spill_size=1000, directory=place),
 }
+
+
+def content(size: int) -> bytes:
+    """Text of no period, so that every spool takes it."""
+    return random.Random(size).randbytes(size // 2 + 1).hex().encode()[:size]
+
 
 SIZES = [0, 1, 999, 1000, 1001, READ_SIZE, 3 * READ_SIZE + 1]
 
@@ -154,3 +162,32 @@ async def test_large_body_is_held_in_a_file_only(place: str) -> None:
     """What was read ahead to decide is let go again."""
     async with spilling_spool(stream(bytes(8 * READ_SIZE), READ_SIZE), directory=place) as spool:
         assert spool.size == 8 * READ_SIZE
+
+
+#: A character of each length in UTF-8, every line end, a byte order mark and a zero.
+ODD_TEXT = "\ufeffa\u00e9\u20ac\U0001f600\r\nb\rc\n\x00\u2028" * 40
+
+
+@pytest.mark.parametrize("spill_size", [0, 10_000])
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 700])
+async def test_text_is_given_back_as_it_was(place: str, spill_size: int, chunk_size: int) -> None:
+    source = stream(ODD_TEXT.encode(), chunk_size)
+    async with text_spool(source, spill_size=spill_size, directory=place) as spool:
+        assert b"".join([chunk async for chunk in spool.chunks()]) == ODD_TEXT.encode()
+
+
+async def test_wide_text_is_given_back_in_small_chunks() -> None:
+    data = "\U0001f600".encode() * READ_SIZE
+    async with text_spool(stream(data, 70_000), spill_size=len(data)) as spool:
+        got = [chunk async for chunk in spool.chunks()]
+    assert b"".join(got) == data
+    assert max(map(len, got)) <= READ_SIZE
+
+
+@pytest.mark.parametrize("spill_size", [0, 10_000])
+@pytest.mark.parametrize("data", [b"a\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x80" * 900])
+async def test_what_is_no_text(place: str, spill_size: int, data: bytes) -> None:
+    with pytest.raises(NotText):
+        async with text_spool(stream(data), spill_size=spill_size, directory=place):
+            pytest.fail("it was taken")
+    assert traces(place) == []

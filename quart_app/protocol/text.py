@@ -1,0 +1,66 @@
+"""Text as it arrives: UTF-8 cut anywhere."""
+
+from __future__ import annotations
+
+import codecs
+
+from quart_app.errors import NotText
+
+__all__ = ["LineCounter", "TextDecoder"]
+
+
+class LineCounter:
+    """Counts the lines of what is UTF-8 throughout; feed it all, then call `finish`.
+
+    A line ends with a line feed; the last may lack it.
+    """
+
+    def __init__(self) -> None:
+        self._count: int | None = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._open = False
+
+    def feed(self, chunk: bytes) -> None:
+        """See the next bytes."""
+        if self._count is None or not chunk:
+            return
+        try:
+            self._decoder.decode(chunk)
+        except UnicodeDecodeError:
+            self._count = None
+        else:
+            self._count += chunk.count(b"\n")
+            self._open = not chunk.endswith(b"\n")
+
+    def finish(self) -> int | None:
+        """Give the lines, or None for what is no UTF-8."""
+        if self._count is None:
+            return None
+        try:
+            self._decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return None
+        return self._count + self._open
+
+
+class TextDecoder:
+    """Decodes UTF-8 as it arrives, without a byte order mark at its beginning.
+
+    Raises:
+        NotText: From any call, where it is no UTF-8.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+
+    def decode(self, data: bytes, *, final: bool = False) -> str:
+        """Decode the next bytes; a character that is cut waits for its rest.
+
+        Args:
+            data: The next bytes.
+            final: Whether they are the last.
+        """
+        try:
+            return self._decoder.decode(data, final)
+        except UnicodeDecodeError as error:
+            raise NotText from error
