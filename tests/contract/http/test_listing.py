@@ -1,0 +1,93 @@
+"""The list of files: pages of JSON, or all of it as CSV or lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.contract.http.servers import session
+from tests.e2e.clients import upload
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.server_process import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def stored(server: ServerProcess) -> list[dict[str, Any]]:
+    """Files that the tests of this module find, newest first."""
+    with session(server) as client:
+        files = [upload(client, b"x" * n, f"file, {n}.txt") for n in range(12)]
+    return files[::-1]
+
+
+def test_pages(client: httpx.Client, stored: list[dict[str, Any]]) -> None:
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while len(found) < len(stored):
+        params: dict[str, Any] = {"limit": 5} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/files", params=params).json()
+        assert len(page["files"]) == 5
+        found += page["files"]
+        cursor = page["next"]
+    assert found[: len(stored)] == stored
+
+
+def test_last_page(client: httpx.Client, stored: list[dict[str, Any]]) -> None:
+    seen: set[str] = set()
+    params: dict[str, Any] = {"limit": 1000}
+    while True:
+        page = client.get("/files", params=params).json()
+        ids = {file["id"] for file in page["files"]}
+        assert not ids & seen
+        seen |= ids
+        if page["next"] is None:
+            break
+        params["cursor"] = page["next"]
+    assert seen >= {file["id"] for file in stored}
+
+
+def test_csv(client: httpx.Client, stored: list[dict[str, Any]]) -> None:
+    response = client.get("/files", headers={"Accept": "text/csv"})
+    assert response.headers["Content-Type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(response.text)))[: len(stored)]
+    assert [row["name"] for row in rows] == [file["name"] for file in stored]
+    assert [row["sha256"] for row in rows] == [file["sha256"] for file in stored]
+    assert set(rows[0]) == set(stored[0])
+
+
+def test_ndjson(client: httpx.Client, stored: list[dict[str, Any]]) -> None:
+    response = client.get("/files", headers={"Accept": "application/x-ndjson"})
+    assert response.headers["Content-Type"].startswith("application/x-ndjson")
+    found = [json.loads(line) for line in response.text.splitlines()]
+    assert found[: len(stored)] == stored
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*", "text/html, */*;q=0.5", ""])
+def test_json_is_the_default(client: httpx.Client, accept: str) -> None:
+    response = client.get("/files", headers={"Accept": accept})
+    assert response.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"limit": "0"}, "bad_request"),
+        ({"limit": "-1"}, "bad_request"),
+        ({"limit": "x"}, "bad_request"),
+        ({"cursor": "nonsense"}, "bad_cursor"),
+    ],
+)
+def test_refused(client: httpx.Client, query: dict[str, str], code: str) -> None:
+    response = client.get("/files", params=query)
+    assert (response.status_code, response.json()["code"]) == (400, code)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health(client: httpx.Client, path: str) -> None:
+    assert client.get(path).status_code == 200
