@@ -35,6 +35,9 @@ QUICK = {
     "small_count": 300,
     "memory_size": 128 * MIB,
     "memory_reference_size": 32 * MIB,
+    "read_size": 16 * MIB,
+    "slow_clients": 200,
+    "stalled": 16,
     "slow_seconds": 3,
     "wire_size": 4 * MIB,
     "rejections": 500,
@@ -72,8 +75,10 @@ def quickly(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 @amount("connections", COUNT, "Connections at once for small files.")
 @amount("memory_size", Size(), "The very large file of the workload memory.")
 @amount("memory_reference_size", Size(), "The moderate file that it is compared with.")
+@amount("read_size", Size(), "A text that is read back.")
 @amount("slow_clients", COUNT, "Clients that send slowly at once.")
-@amount("slow_seconds", COUNT, "How long each of them sends.")
+@amount("stalled", COUNT, "Transfers at once to a slow disk or destination, or to slow readers.")
+@amount("slow_seconds", COUNT, "How long each of these lasts.")
 @amount("wire_size", Size(), "An upload over the long wire.")
 @amount("rejections", COUNT, "Uploads that are refused early.")
 @click.option(
@@ -105,7 +110,8 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     plan = Plan(**amounts)
     chosen = [kind(plan) for kind in WORKLOADS if kind.name in workloads or not workloads]
-    present = [each for each in CONTENDERS if each.name in contenders or not contenders]
+    wanted = [each for each in CONTENDERS if each.name in contenders or not contenders]
+    present = [each for each in wanted if not each.is_absent]
     places = {workload.name: str(place(workload, present, data)) for workload in chosen}
     date = datetime.now(UTC).isoformat(timespec="seconds")
     report = Report(date, machine.described(), plan, places, chosen, present, Results())

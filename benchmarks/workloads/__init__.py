@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.workloads.discard import Discard
-from benchmarks.workloads.downloads import Download
+from benchmarks.workloads.downloads import Download, RangedDownload
 from benchmarks.workloads.long_wire import LongWire
 from benchmarks.workloads.memory import Memory
+from benchmarks.workloads.reading import ReadBytesIO, ReadMmap, ReadStringIO, ReadTempfile
 from benchmarks.workloads.rejections import Rejections
+from benchmarks.workloads.relays import Fetch, FormProxy, Proxy
 from benchmarks.workloads.slow_clients import SlowClients
 from benchmarks.workloads.small_files import SmallDownloads, SmallUploads
 from benchmarks.workloads.uploads import FormUpload, RawUpload
@@ -20,6 +22,14 @@ WORKLOADS: tuple[type[Workload], ...] = (
     RawUpload,
     FormUpload,
     Download,
+    RangedDownload,
+    Fetch,
+    Proxy,
+    FormProxy,
+    ReadBytesIO,
+    ReadStringIO,
+    ReadTempfile,
+    ReadMmap,
     SmallUploads,
     SmallDownloads,
     Discard,

@@ -32,7 +32,7 @@ PAUSE_SECONDS = 0.02
 
 class SlowClients(Workload):
     name = "slow-clients"
-    needs = frozenset({Feature.SLOW})
+    needs = frozenset({Feature.SLOW_CLIENT})
     metrics = (
         Metric("served", "served at once", compared=False),
         Metric("median", "bystander's median ms"),
