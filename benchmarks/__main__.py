@@ -111,14 +111,20 @@ def main(
     plan = Plan(**amounts)
     chosen = [kind(plan) for kind in WORKLOADS if kind.name in workloads or not workloads]
     wanted = [each for each in CONTENDERS if each.name in contenders or not contenders]
-    present = [each for each in wanted if not each.is_absent]
+    present, absent = partitioned(wanted)
     places = {workload.name: str(place(workload, present, data)) for workload in chosen}
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    report = Report(date, machine.described(), plan, places, chosen, present, Results())
+    report = Report(date, machine.described(), plan, places, chosen, present, absent, Results())
     for workload in chosen:
         Runner(workload, report.results).run(present, Path(places[workload.name]))
     click.echo(page(report))
     click.echo(f"Written to {report.write(output)}", err=True)
+
+
+def partitioned(wanted: list[Contender]) -> tuple[list[Contender], list[Contender]]:
+    """Those who are installed, and the others."""
+    absent = [each for each in wanted if each.is_absent]
+    return [each for each in wanted if each not in absent], absent
 
 
 def place(workload: Workload, contenders: list[Contender], wanted: Path | None) -> Path:

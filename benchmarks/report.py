@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything there is to say of one run; `places` tells where a workload kept its files."""
+    """Everything there is to say of one run.
+
+    Attributes:
+        places: Where a workload kept its files.
+        absent: Those who would have taken part, but are not installed.
+    """
 
     date: str
     machine: dict[str, Any]
@@ -29,6 +34,7 @@ class Report:
     places: dict[str, str]
     workloads: Sequence[Workload]
     contenders: Sequence[Contender]
+    absent: Sequence[Contender]
     results: Results
 
     @property
@@ -53,6 +59,7 @@ class Report:
             "plan": asdict(self.plan),
             "places": self.places,
             "contenders": {contender.name: contender.label for contender in self.contenders},
+            "absent": [contender.name for contender in self.absent],
             **asdict(self.results),
             "bars": [asdict(verdict) for verdict in self.verdicts],
         }

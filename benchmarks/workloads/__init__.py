@@ -13,6 +13,7 @@ from benchmarks.workloads.rejections import Rejections
 from benchmarks.workloads.relays import Fetch, FormProxy, Proxy
 from benchmarks.workloads.slow_clients import SlowClients
 from benchmarks.workloads.small_files import SmallDownloads, SmallUploads
+from benchmarks.workloads.stalls import SlowDestination, SlowDisk, SlowReader
 from benchmarks.workloads.uploads import FormUpload, RawUpload
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ WORKLOADS: tuple[type[Workload], ...] = (
     SmallDownloads,
     Discard,
     SlowClients,
+    SlowReader,
+    SlowDisk,
+    SlowDestination,
     LongWire,
     Rejections,
     Memory,

@@ -30,7 +30,7 @@ STORED_COUNT = 100
 
 
 class SmallFiles(Workload):
-    metrics = (Metric("rate", "files/s"), Metric("cpu", "CPU ms/file"), RSS)
+    metrics = (Metric("rate", "files/s", more_is_better=True), Metric("cpu", "CPU ms/file"), RSS)
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)

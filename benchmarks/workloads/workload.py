@@ -55,9 +55,10 @@ class Metric:
     name: str
     title: str
     compared: bool = True
+    more_is_better: bool = False
 
 
-RATE = Metric("rate", "MiB/s")
+RATE = Metric("rate", "MiB/s", more_is_better=True)
 CPU = Metric("cpu", "CPU s/GiB")
 RSS = Metric("rss", "peak RSS MiB", compared=False)
 BULK_METRICS = (RATE, CPU, RSS)
