@@ -15,7 +15,7 @@ import psutil
 
 LIBRARIES = (
     *("quart-app", "quart", "hypercorn", "h11", "h2", "uvloop", "aiofiles", "multipart", "httpx"),
-    *("sqlalchemy", "flask", "werkzeug", "gunicorn", "requests", "starlette", "uvicorn"),
+    *("sqlalchemy", "flask", "werkzeug", "gunicorn", "starlette", "uvicorn"),
     *("httptools", "python-multipart", "anyio", "aiohttp"),
 )
 MEMORY = Path("/dev/shm")

@@ -25,7 +25,7 @@ LOSSES = "The factor by which another does better than this service, by the medi
 
 
 NAMED = (
-    *("python", "quart", "hypercorn", "httpx", "flask", "gunicorn", "requests", "starlette"),
+    *("python", "quart", "hypercorn", "httpx", "flask", "gunicorn", "starlette"),
     *("uvicorn", "aiohttp", "nginx"),
 )
 

@@ -84,20 +84,22 @@ Visit: TypeAlias = "Callable[[Client], Coroutine[None, None, None]]"
 
 
 async def _crowd(visit: Visit, address: Address, count: int, head: bytes, seconds: float) -> int:
+    """Let all come within an interval and leave together, or who waits is served by who leaves."""
     starts = (INTERVAL_SECONDS * number / count for number in range(count))
-    ends = await asyncio.gather(*(_come(visit, address, start, head, seconds) for start in starts))
-    return sum(ends)
+    end = asyncio.get_running_loop().time() + INTERVAL_SECONDS + seconds
+    served = await asyncio.gather(*(_come(visit, address, start, head, end) for start in starts))
+    return sum(served)
 
 
-async def _come(visit: Visit, address: Address, start: float, head: bytes, seconds: float) -> bool:
-    """Be one client for so long; whether it was served, and not cut off by the server."""
+async def _come(visit: Visit, address: Address, start: float, head: bytes, end: float) -> bool:
+    """Be one client until the end; whether it was served, and not cut off by the server."""
     await asyncio.sleep(start)
     try:
         client = Client(*await _connected(address))
     except OSError:
         return False
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(end):
             client.writer.write(head)
             await visit(client)
     except TimeoutError:
