@@ -36,7 +36,6 @@ QUICK = {
     "memory_size": 128 * MIB,
     "memory_reference_size": 32 * MIB,
     "read_size": 16 * MIB,
-    "slow_clients": 200,
     "stalled": 16,
     "slow_seconds": 3,
     "wire_size": 4 * MIB,

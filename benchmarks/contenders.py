@@ -38,6 +38,7 @@ class Contender:
 
     Attributes:
         name: What the command line and the tables call it.
+        colour: Its own in all plots, of one family with its kin.
         label: What it is, in the words of its users.
         command: Arguments for Python; `{data}` stands for its directory, which it also finds in
             the variable BENCHMARK_DATA.
@@ -47,6 +48,7 @@ class Contender:
     """
 
     name: str
+    colour: str
     label: str
     command: tuple[str, ...]
     offers: frozenset[Feature]
@@ -80,52 +82,68 @@ SERVE = ("-m", "quart_app", "serve", "--port", "0", "--data", "{data}")
 # that a second one changes nothing for bulk but is Flask's best where many small requests come.
 # Against that the service runs two as well.
 CONTENDERS = (
-    Contender(SUBJECT, "this service, one worker on uvloop", SERVE, frozenset(Feature) - {DISCARD}),
+    Contender(
+        SUBJECT,
+        "#1c5fc4",
+        "this service, one worker on uvloop",
+        SERVE,
+        frozenset(Feature) - {DISCARD},
+    ),
     Contender(
         f"{SUBJECT}-stock",
+        "#8fb8f0",
         "this service on stock Hypercorn and uvloop, without our server layer",
         ("-m", f"{SERVERS}quart_app_stock"),
         BULK | {Feature.SLOW_CLIENT, Feature.WIRE, Feature.REJECTION},
     ),
     Contender(
         f"{SUBJECT}-asyncio",
+        "#5b90de",
         "this service, one worker on asyncio's own loop",
         (*SERVE, "--loop", "asyncio"),
         BULK,
     ),
-    Contender(f"{SUBJECT}-2", "this service, two workers", (*SERVE, "--workers", "2"), SMALL),
+    Contender(
+        f"{SUBJECT}-2", "#123c80", "this service, two workers", (*SERVE, "--workers", "2"), SMALL
+    ),
     Contender(
         "flask-sync",
+        "#ec8a1c",
         "Flask on gunicorn, one sync worker",
         (*GUNICORN, "--workers", "1", FLASK),
         FILES | RELAY | {Feature.READ},
     ),
     Contender(
         "flask-sync-2",
+        "#b65c0c",
         "Flask on gunicorn, two sync workers",
         (*GUNICORN, "--workers", "2", FLASK),
         SMALL,
     ),
     Contender(
         "flask-gthread",
+        "#f5b565",
         "Flask on gunicorn, one gthread worker with 8 threads",
         (*GTHREAD, "8", FLASK),
         FILES | RELAY | SLOW | {Feature.SLOW_DESTINATION},
     ),
     Contender(
         "flask-gthread-1000",
+        "#8a4410",
         "Flask on gunicorn, one gthread worker with 1,000 threads",
         (*GTHREAD, "1000", "--worker-connections", "2000", FLASK),
         SLOW | {Feature.SLOW_DESTINATION},
     ),
     Contender(
         "flask-literal",
+        "#f3d3a4",
         "the copied Flask example on gunicorn sync: 4 KiB reads, no digest, fsync or catalog",
         (*GUNICORN, f"{SERVERS}flask_literal:app"),
         frozenset({Feature.RAW, Feature.DOWNLOAD}),
     ),
     Contender(
         "stock-quart",
+        "#8d63b5",
         "stock Quart on stock Hypercorn",
         (*HYPERCORN, f"{SERVERS}stock_quart:app"),
         BULK | SMALL,
@@ -133,19 +151,24 @@ CONTENDERS = (
     ),
     Contender(
         "starlette",
+        "#2f9e44",
         "Starlette on uvicorn (uvloop, httptools)",
         (*UVICORN, "--no-access-log", f"{SERVERS}starlette_app:app"),
         FILES,
     ),
-    Contender("aiohttp", "aiohttp on uvloop", ("-m", f"{SERVERS}aiohttp_app"), FILES | SLOW),
+    Contender(
+        "aiohttp", "#0f9d9d", "aiohttp on uvloop", ("-m", f"{SERVERS}aiohttp_app"), FILES | SLOW
+    ),
     Contender(
         "aiohttp-asyncio",
+        "#84d2d2",
         "aiohttp on asyncio's own loop, which has sendfile",
         ("-m", f"{SERVERS}aiohttp_app", "--asyncio"),
         frozenset({Feature.RAW, Feature.DOWNLOAD, Feature.RANGES}),
     ),
     Contender(
         "nginx",
+        "#c2255c",
         "nginx, one worker with sendfile; what it serves was stored by a blocking socket",
         ("-m", f"{SERVERS}nginx_files"),
         frozenset({Feature.DOWNLOAD, Feature.RANGES, Feature.SMALL_DOWNLOAD, Feature.SLOW_READER}),
@@ -153,30 +176,35 @@ CONTENDERS = (
     ),
     Contender(
         "blocking-socket",
+        "#555555",
         "one blocking socket, the limit in Python",
         ("-m", f"{SERVERS}blocking_socket"),
         frozenset({Feature.RAW, Feature.DOWNLOAD, DISCARD}) | RELAY,
     ),
     Contender(
         "blocking-socket-2",
+        "#a0a0a0",
         "the same with the hash in a second thread",
         ("-m", f"{SERVERS}blocking_socket", "--hash-beside"),
         frozenset({Feature.RAW}),
     ),
     Contender(
         LAYER,
+        "#3b78d4",
         "a bare ASGI application on Hypercorn (uvloop) with our server layer",
         (*HYPERCORN, "--worker-class", "uvloop", f"{SERVERS}bare_app_on_layer:app"),
         frozenset({DISCARD}),
     ),
     Contender(
         "hypercorn",
+        "#c3a1dc",
         "the same application on stock Hypercorn (uvloop)",
         (*HYPERCORN, "--worker-class", "uvloop", f"{SERVERS}bare_app:app"),
         frozenset({DISCARD}),
     ),
     Contender(
         "uvicorn",
+        "#8fd19e",
         "the same application on uvicorn (uvloop, httptools)",
         (*UVICORN, "--no-access-log", f"{SERVERS}bare_app:app"),
         frozenset({DISCARD}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.plots import PLOTS
 from benchmarks.results import Series
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def page(report: Report) -> str:
         *(_workload(workload, report) for workload in report.workloads),
         _losses(report),
         _bars(report),
+        f"Plots: {', '.join(f'[{plot}]({report.name}-{plot}.svg)' for plot in PLOTS)}.",
     ]
     return "\n\n".join(parts) + "\n"
 

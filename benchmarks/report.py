@@ -1,4 +1,4 @@
-"""One run as JSON, with every raw sample, and beside it as tables to read."""
+"""One run as JSON, with every raw sample, and beside it as tables to read and plots to look at."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.bars import BARS
 from benchmarks.markdown import page
+from benchmarks.plots import draw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,15 +42,21 @@ class Report:
     def verdicts(self) -> list[Verdict]:
         return [bar.judged(self.results) for bar in BARS]
 
-    def write(self, directory: Path) -> Path:
-        """Write both, and give the path of the tables."""
-        directory.mkdir(parents=True, exist_ok=True)
+    @property
+    def name(self) -> str:
+        """What its files are called, but for what tells them apart."""
         commit = (self.machine["commit"] or "unknown")[:9]
         stamp = self.date[:19].replace(":", "").replace("-", "")
-        tables = directory / f"{stamp}-{commit}{'-dirty' * self.machine['dirty']}.md"
+        return f"{stamp}-{commit}{'-dirty' * self.machine['dirty']}"
+
+    def write(self, directory: Path) -> Path:
+        """Write all, and give the path of the tables."""
+        directory.mkdir(parents=True, exist_ok=True)
+        tables = directory / f"{self.name}.md"
         tables.write_text(page(self))
-        text = json.dumps(self.as_json(), indent=1, ensure_ascii=False)
-        tables.with_suffix(".json").write_text(text + "\n")
+        raw = directory / f"{self.name}.json"
+        raw.write_text(json.dumps(self.as_json(), indent=1, ensure_ascii=False) + "\n")
+        draw(raw, directory)
         return tables
 
     def as_json(self) -> dict[str, Any]:

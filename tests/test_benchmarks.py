@@ -78,7 +78,7 @@ def test_a_run_gives_tables_and_every_sample(tmp_path: Path) -> None:
 
 def failures(tmp_path: Path, code: str) -> list[Failure]:
     results = Results()
-    contender = Contender("it", "a broken server", ("-c", code), frozenset({RAW}))
+    contender = Contender("it", "", "a broken server", ("-c", code), frozenset({RAW}))
     Runner(RawUpload(Plan(rounds=1, size=1024)), results).run([contender], tmp_path)
     assert results.samples == []
     assert list(tmp_path.iterdir()) == []
@@ -111,7 +111,7 @@ server.serve_forever()
 
 
 def test_one_that_drops_bytes_before_it_counts_them_has_failed(tmp_path: Path) -> None:
-    contender = Contender("it", "a broken server", ("-c", FORGETFUL), frozenset({DISCARD}))
+    contender = Contender("it", "", "a broken server", ("-c", FORGETFUL), frozenset({DISCARD}))
     with Server(contender, tmp_path) as server, pytest.raises(UnfitError, match="bytes it says"):
         discarded(server.address, Payload(MIB))
 

@@ -11,7 +11,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, TypeAlias
 
 from benchmarks import slow_crowd
-from benchmarks.client import download, upload
+from benchmarks.client import UnfitError, download, upload
 from benchmarks.payload import Payload
 from benchmarks.workloads.workload import RSS, Figures, Metric, Turn, Workload
 from quart_app.models import MIB
@@ -68,11 +68,13 @@ class Crowded(Workload):
             pool.submit(slow_crowd.ready).result()
             (served, waits), usage = server.metered(partial(self.visit, server, url, pool, crowd))
         served = self.confirmed(server, served)
+        if not served:
+            raise UnfitError("it serves none of them")
         return {
             "served": served,
             "median": 1000 * median(waits),
             "p99": 1000 * quantiles([*waits, max(waits)], n=100)[-1],
-            "held": (usage.peak_rss - before) / max(1, served) / MIB,
+            "held": (usage.peak_rss - before) / served / MIB,
             "cpu": usage.cpu_seconds,
             "rss": usage.peak_rss / MIB,
         }
