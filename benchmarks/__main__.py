@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import gettempdir
@@ -115,7 +116,9 @@ def main(
     date = datetime.now(UTC).isoformat(timespec="seconds")
     report = Report(date, machine.described(), plan, places, chosen, present, absent, Results())
     for workload in chosen:
+        start = time.monotonic()
         Runner(workload, report.results).run(present, Path(places[workload.name]))
+        click.echo(f"  {time.monotonic() - start:.0f} s in all", err=True)
     click.echo(page(report))
     click.echo(f"Written to {report.write(output)}", err=True)
 

@@ -15,7 +15,7 @@ import click
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, SUBJECT
 from benchmarks.results import Failure, Results, Sample, Series
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.crowded import Crowded
@@ -38,9 +38,6 @@ TITLE_INCHES = 0.75
 #: From this ratio of the longest bar to the shortest on, a linear scale shows the long ones only.
 WIDE = 25
 
-#: What is left beside a bar for its figure, as a share of the panel.
-MARGIN = 0.28
-
 
 @dataclass(frozen=True)
 class Bar:
@@ -54,6 +51,10 @@ class Plot(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    more_is_better: ClassVar[bool] = False
+
+    #: What is left beside the longest bar for its figure, as a share of it.
+    margin: ClassVar[float] = 0.28
 
     def __init__(self, results: Results) -> None:
         self.results = results
@@ -74,31 +75,37 @@ class Plot(ABC):
             return []
         names = {each.contender for each in self.results.samples if each.workload == workload.name}
         found = [self.bar(Series(workload.name, metric, name), workload) for name in names]
-        return sorted((bar for bar in found if bar), key=lambda bar: (bar.length, bar.contender))
+        ranked = sorted((bar for bar in found if bar), key=lambda bar: (bar.length, bar.contender))
+        return ranked if self.more_is_better else ranked[::-1]
 
     def bar(self, series: Series, workload: type[Workload]) -> Bar | None:  # noqa: ARG002
         figure = self.results.median(series)
         return None if figure is None else Bar(series.contender, figure, _written(figure))
 
-    def draw(self, axes: Axes, bars: Sequence[Bar]) -> str:
-        """Draw bars from nothing on; a word on their scale."""
-        lengths = [max(bar.length, 0.0) for bar in bars]
-        shortest = min((length for length in lengths if length), default=1.0)
-        is_wide = max(lengths, default=1.0) > WIDE * shortest
-        start = shortest / 2 if is_wide else 0.0
-        if is_wide:
-            axes.set_xscale("log")
+    def draw(self, axes: Axes, bars: Sequence[Bar]) -> bool:
+        """Draw bars from nothing on; whether their scale is logarithmic."""
+        shortest = min((bar.length for bar in bars if bar.length > 0), default=1.0)
+        longest = max(shortest, *(bar.length for bar in bars))
+        is_log = longest > WIDE * shortest
+        start = shortest / 2 if is_log else 0.0
+        ends = [max(bar.length, start) for bar in bars]
         colours = [COLOURS.get(bar.contender, STRANGER) for bar in bars]
-        ends = [max(length, start) for length in lengths]
         axes.barh(range(len(bars)), [end - start for end in ends], left=start, color=colours)
-        _label(axes, bars, ends)
-        _spread(axes, start, max(ends, default=1.0), is_log=is_wide)
-        return " (log scale)" if is_wide else ""
+        axes.set_yticks(range(len(bars)), [bar.contender for bar in bars])
+        for row, (bar, end) in enumerate(zip(bars, ends, strict=True)):
+            axes.annotate(bar.text, (end, row), (4, 0), textcoords="offset points", va="center")
+        if is_log:
+            axes.set_xscale("log")
+            axes.set_xlim(start, longest * (longest / start) ** self.margin)
+        else:
+            axes.set_xlim(start, longest * (1 + self.margin))
+        return is_log
 
 
 class Throughput(Plot):
     name = "throughput"
-    title = "Throughput of each, as a multiple of this service's; longer to the right is faster"
+    title = "Throughput, as a multiple of this service's; longer is better"
+    more_is_better = True
 
     def metric(self, workload: type[Workload]) -> str | None:
         return "rate" if any(each.name == "rate" for each in workload.metrics) else None
@@ -112,21 +119,9 @@ class Throughput(Plot):
         ratio = self.results.ratio(series, Series(workload.name, "rate", workload.subject))
         return None if ratio is None else Bar(series.contender, ratio, f"{_written(ratio)}×")
 
-    def draw(self, axes: Axes, bars: Sequence[Bar]) -> str:
-        """Draw bars to both sides of ours."""
-        axes.set_xscale("log")
-        lengths = [bar.length for bar in bars]
-        colours = [COLOURS.get(bar.contender, STRANGER) for bar in bars]
-        axes.barh(
-            range(len(bars)),
-            [abs(length - 1) for length in lengths],
-            left=[min(length, 1) for length in lengths],
-            color=colours,
-        )
-        axes.axvline(1, color=COLOURS["quart-app"], linewidth=2)
-        _label(axes, bars, [max(length, 1.0) for length in lengths])
-        _spread(axes, min([*lengths, 0.8]), max([*lengths, 1.25]), is_log=True)
-        return ""
+    def draw(self, axes: Axes, bars: Sequence[Bar]) -> bool:
+        axes.axvline(1, color=COLOURS[SUBJECT], linewidth=1.5, linestyle=":")
+        return super().draw(axes, bars)
 
 
 class Cpu(Plot):
@@ -150,20 +145,21 @@ class Memory(Plot):
 
 class Bystander(Plot):
     name = "bystander"
-    title = "How long a bystander waits for 1 MiB while a crowd is served; shorter is better"
+    title = "Wait of a bystander for 1 MiB beside a slow crowd, at the median; shorter is better"
+    margin = 1.1
 
     def metric(self, workload: type[Workload]) -> str | None:
         return "median" if issubclass(workload, Crowded) else None
 
     def caption(self, workload: type[Workload]) -> str:
-        return f"{workload.name}: median wait (99th percentile), how many are served at once"
+        return workload.name
 
     def bar(self, series: Series, workload: type[Workload]) -> Bar | None:
         others = [Series(workload.name, name, series.contender) for name in ("p99", "served")]
         wait, longest, served = map(self.results.median, [series, *others])
         if wait is None or longest is None or served is None:
             return None
-        text = f"{_seconds(wait)} ({_seconds(longest)}), {served:.0f}"
+        text = f"{_seconds(wait)} (p99 {_seconds(longest)}), {served:.0f} served"
         return Bar(series.contender, wait, text)
 
 
@@ -179,20 +175,6 @@ def _seconds(milliseconds: float) -> str:
     return (
         f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{_written(milliseconds)} ms"
     )
-
-
-def _label(axes: Axes, bars: Sequence[Bar], ends: Sequence[float]) -> None:
-    axes.set_yticks(range(len(bars)), [bar.contender for bar in bars])
-    for row, (bar, end) in enumerate(zip(bars, ends, strict=True)):
-        axes.annotate(bar.text, (end, row), (4, 0), textcoords="offset points", va="center")
-
-
-def _spread(axes: Axes, start: float, end: float, *, is_log: bool) -> None:
-    """Leave room for the figures on the right."""
-    if is_log:
-        axes.set_xlim(start, end * (end / start) ** MARGIN)
-    else:
-        axes.set_xlim(start, start + (end - start) * (1 + MARGIN) or 1)
 
 
 def draw(raw: Path, directory: Path, only: Collection[str] = ()) -> list[Path]:
@@ -238,8 +220,8 @@ def _drawn(plot: Plot, target: Path, only: Collection[str]) -> bool:
 
 def _panel(axes: Axes, plot: Plot, workload: type[Workload], bars: Sequence[Bar]) -> None:
     axes.set_axis_on()
-    scale = plot.draw(axes, bars)
-    axes.set_title(plot.caption(workload) + scale, loc="left", fontsize=10.5, fontweight="bold")
+    scale = " (log scale)" if plot.draw(axes, bars) else ""
+    axes.set_title(plot.caption(workload) + scale, loc="left", fontsize=10, fontweight="bold")
     axes.xaxis.set_visible(False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.tick_params(left=False)

@@ -27,7 +27,7 @@ FETCHED_SIZE = 1 * MIB
 PAUSE_SECONDS = 0.02
 
 SERVED = Metric("served", "served at once", compared=False, more_is_better=True)
-HELD = Metric("held", "peak RSS grows MiB a transfer", compared=False)
+HELD = Metric("held", "grows MiB a transfer", compared=False)
 
 
 class Crowded(Workload):
