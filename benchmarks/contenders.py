@@ -30,6 +30,7 @@ class Feature(Enum):
     SLOW_DESTINATION = auto()
     WIRE = auto()
     REJECTION = auto()
+    MEMORY = auto()
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,22 @@ CONTENDERS = (
         "#8fb8f0",
         "this service on stock Hypercorn and uvloop, without our server layer",
         ("-m", f"{SERVERS}quart_app_stock"),
-        BULK | {Feature.SLOW_CLIENT, Feature.WIRE, Feature.REJECTION},
+        frozenset(
+            {
+                Feature.RAW,
+                Feature.DOWNLOAD,
+                Feature.SLOW_CLIENT,
+                Feature.WIRE,
+                Feature.REJECTION,
+            }
+        ),
     ),
     Contender(
         f"{SUBJECT}-asyncio",
         "#5b90de",
         "this service, one worker on asyncio's own loop",
         (*SERVE, "--loop", "asyncio"),
-        BULK,
+        frozenset({Feature.RAW, Feature.DOWNLOAD}),
     ),
     Contender(
         f"{SUBJECT}-2", "#123c80", "this service, two workers", (*SERVE, "--workers", "2"), SMALL
@@ -111,7 +120,7 @@ CONTENDERS = (
         "#ec8a1c",
         "Flask on gunicorn, one sync worker",
         (*GUNICORN, "--workers", "1", FLASK),
-        FILES | RELAY | {Feature.READ},
+        FILES | RELAY | {Feature.READ, Feature.MEMORY},
     ),
     Contender(
         "flask-sync-2",
@@ -164,7 +173,7 @@ CONTENDERS = (
         "#84d2d2",
         "aiohttp on asyncio's own loop, which has sendfile",
         ("-m", f"{SERVERS}aiohttp_app", "--asyncio"),
-        frozenset({Feature.RAW, Feature.DOWNLOAD, Feature.RANGES}),
+        frozenset({Feature.DOWNLOAD, Feature.RANGES}),
     ),
     Contender(
         "nginx",

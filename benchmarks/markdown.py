@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.plots import PLOTS
 from benchmarks.results import Series
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ NAMED = (
 NOTABLE = 0.05
 
 
-def page(report: Report) -> str:
-    """The whole report: what ran where, a table per workload, the bars."""
+def page(report: Report, plots: Sequence[str] = ()) -> str:
+    """The whole report: what ran where, a table per workload, losses, bars, and files of plots."""
     parts = [
         f"# Benchmarks, {report.date[:10]}",
         _machine(report),
@@ -44,7 +43,7 @@ def page(report: Report) -> str:
         *(_workload(workload, report) for workload in report.workloads),
         _losses(report),
         _bars(report),
-        f"Plots: {', '.join(f'[{plot}]({report.name}-{plot}.svg)' for plot in PLOTS)}.",
+        *(f"![{name}]({name})" for name in plots),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -164,7 +164,6 @@ class Bystander(Plot):
 
 
 KINDS: tuple[type[Plot], ...] = (Throughput, Cpu, Memory, Bystander)
-PLOTS = tuple(kind.name for kind in KINDS)
 
 
 def _written(figure: float) -> str:

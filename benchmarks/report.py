@@ -52,11 +52,10 @@ class Report:
     def write(self, directory: Path) -> Path:
         """Write all, and give the path of the tables."""
         directory.mkdir(parents=True, exist_ok=True)
-        tables = directory / f"{self.name}.md"
-        tables.write_text(page(self))
         raw = directory / f"{self.name}.json"
         raw.write_text(json.dumps(self.as_json(), indent=1, ensure_ascii=False) + "\n")
-        draw(raw, directory)
+        tables = raw.with_suffix(".md")
+        tables.write_text(page(self, [path.name for path in draw(raw, directory)]))
         return tables
 
     def as_json(self) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class RangedDownload(Workload):
         begins = list(range(0, self.plan.size, RANGE_SIZE))
         Random(0).shuffle(begins)
         ranges = [(begin, min(begin + RANGE_SIZE, self.plan.size)) for begin in begins]
-        self.fetch(server, url, ranges)
+        self.fetch(server, url, ranges[: 2 * RANGE_CONNECTIONS])
 
         def turn() -> Figures:
             _, usage = server.metered(lambda: self.fetch(server, url, ranges))

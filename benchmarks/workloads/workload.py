@@ -36,7 +36,7 @@ class Plan:
     rounds: int = 5
     size: int = 512 * MIB
     small_size: int = 10 * KIB
-    small_count: int = 2000
+    small_count: int = 1000
     connections: int = 16
     memory_size: int = 10 * GIB
     memory_reference_size: int = 100 * MIB
