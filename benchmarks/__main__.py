@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import signal
 import sys
@@ -108,6 +109,8 @@ def main(
     files; it tells how long each workload took.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for crowds, on both sides
     plan = Plan(**amounts)
     chosen = [kind(plan) for kind in WORKLOADS if kind.name in workloads or not workloads]
     wanted = [each for each in CONTENDERS if each.name in contenders or not contenders]
