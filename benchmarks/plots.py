@@ -90,10 +90,19 @@ class Plot(ABC):
         start = shortest / 2 if is_log else 0.0
         ends = [max(bar.length, start) for bar in bars]
         colours = [COLOURS.get(bar.contender, STRANGER) for bar in bars]
-        axes.barh(range(len(bars)), [end - start for end in ends], left=start, color=colours)
+        axes.barh(
+            range(len(bars)), [end - start for end in ends], left=start, color=colours, zorder=2
+        )
         axes.set_yticks(range(len(bars)), [bar.contender for bar in bars])
         for row, (bar, end) in enumerate(zip(bars, ends, strict=True)):
-            axes.annotate(bar.text, (end, row), (4, 0), textcoords="offset points", va="center")
+            axes.annotate(
+                bar.text,
+                (end, row),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            )
         if is_log:
             axes.set_xscale("log")
             axes.set_xlim(start, longest * (longest / start) ** self.margin)
@@ -119,8 +128,12 @@ class Throughput(Plot):
         ratio = self.results.ratio(series, Series(workload.name, "rate", workload.subject))
         return None if ratio is None else Bar(series.contender, ratio, f"{_written(ratio)}×")
 
+    def bars(self, workload: type[Workload]) -> list[Bar]:
+        found = super().bars(workload)
+        return found if len(found) > 1 else []
+
     def draw(self, axes: Axes, bars: Sequence[Bar]) -> bool:
-        axes.axvline(1, color=COLOURS[SUBJECT], linewidth=1.5, linestyle=":")
+        axes.axvline(1, color=COLOURS[SUBJECT], linewidth=1.5, linestyle=":", zorder=0)
         return super().draw(axes, bars)
 
 
@@ -202,7 +215,8 @@ def _drawn(plot: Plot, target: Path, only: Collection[str]) -> bool:
     rows = [shown[begin : begin + COLUMNS] for begin in range(0, len(shown), COLUMNS)]
     if not rows:
         return False
-    heights = [TITLE_INCHES + BAR_INCHES * max(len(bars) for _, bars in row) for row in rows]
+    most = [max(len(bars) for _, bars in row) for row in rows]
+    heights = [TITLE_INCHES + BAR_INCHES * count for count in most]
     columns = min(COLUMNS, len(shown))
     with mpl.rc_context({"svg.hashsalt": "benchmarks", "font.size": 10}):
         size = (WIDTH_INCHES * columns / COLUMNS, sum(heights) + TITLE_INCHES)
@@ -212,19 +226,22 @@ def _drawn(plot: Plot, target: Path, only: Collection[str]) -> bool:
         for place in grid.flat:
             place.set_axis_off()
         for number, (workload, bars) in enumerate(shown):
-            _panel(grid[number // COLUMNS][number % COLUMNS], plot, workload, bars)
+            row, column = divmod(number, COLUMNS)
+            _panel(grid[row][column], plot, workload, bars, most[row])
         figure.savefig(target, format="svg", metadata={"Date": None})
     return True
 
 
-def _panel(axes: Axes, plot: Plot, workload: type[Workload], bars: Sequence[Bar]) -> None:
+def _panel(
+    axes: Axes, plot: Plot, workload: type[Workload], bars: Sequence[Bar], most: int
+) -> None:
     axes.set_axis_on()
     scale = " (log scale)" if plot.draw(axes, bars) else ""
     axes.set_title(plot.caption(workload) + scale, loc="left", fontsize=10, fontweight="bold")
     axes.xaxis.set_visible(False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.tick_params(left=False)
-    axes.margins(y=0.02)
+    axes.set_ylim(len(bars) - most - 0.5, len(bars) - 0.5)  # bars as thick as in all panels
     for label in axes.get_yticklabels():
         if label.get_text() == workload.subject:
             label.set_fontweight("bold")

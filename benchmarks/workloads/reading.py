@@ -27,16 +27,16 @@ class ReadData(Workload):
         return servers and 4 * self.plan.read_size
 
     def prepare(self, server: Server) -> Turn:
-        self.turn(server, WARM_UP_SIZE, digested=True)
+        self.read(server, WARM_UP_SIZE, digested=True)
         return partial(self.turn, server, self.plan.read_size)
 
-    def turn(self, server: Server, size: int, *, digested: bool = False) -> Figures:
-        payload = Payload(size, content_type="text/plain; charset=utf-8", text=True)
-        path = f"/read_data?via={self.via}"
-        _, usage = server.metered(
-            partial(read_back, server.address, path, payload, digested=digested)
-        )
+    def turn(self, server: Server, size: int) -> Figures:
+        _, usage = server.metered(lambda: self.read(server, size, digested=False))
         return bulk_figures(size, usage)
+
+    def read(self, server: Server, size: int, *, digested: bool) -> None:
+        payload = Payload(size, content_type="text/plain; charset=utf-8", text=True)
+        read_back(server.address, f"/read_data?via={self.via}", payload, digested=digested)
 
 
 class ReadBytesIO(ReadData):
