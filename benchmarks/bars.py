@@ -16,6 +16,7 @@ FLASK = ("flask-sync", "flask-sync-2", "flask-gthread")
 SOCKET = ("blocking-socket", "blocking-socket-2")
 READ_AHEAD = f"{SUBJECT}-read-ahead"
 GROWTH_MIB = 4
+BYSTANDER_MS = 100
 
 #: What "no slower" allows on a machine whose time is shared.
 NO_SLOWER = 0.95
@@ -114,8 +115,20 @@ BARS = (
         (Series("discard", "cpu", "uvicorn"),),
         most=1.0,
     ),
+    *(
+        Bar(f"{name} ÷ best sync Flask, rate", *against(name, "rate", *FLASK), least=2)
+        for name in ("fetch", "proxy", "form-proxy")
+    ),
+    *(
+        Bar(f"{name}: grows MiB a transfer", Series(name, "held"), most=GROWTH_MIB)
+        for name in ("slow-reader", "slow-disk", "slow-destination")
+    ),
+    *(
+        Bar(f"{name}: bystander's median ms", Series(name, "median"), most=BYSTANDER_MS)
+        for name in ("slow-reader", "slow-disk", "slow-destination")
+    ),
     Bar("slow clients: served at once", Series("slow-clients", "served"), least=500),
-    Bar("slow clients: bystander's median ms", Series("slow-clients", "median"), most=100),
+    Bar("slow clients: bystander's median ms", Series("slow-clients", "median"), most=BYSTANDER_MS),
     Bar("long wire: HTTP/2 ÷ HTTP/1.1, rate", Series("long-wire", "share"), least=NO_SLOWER),
     Bar("rejections: descriptors more", Series("rejections", "descriptors"), most=0),
     Bar("rejections: threads more", Series("rejections", "threads"), most=0),

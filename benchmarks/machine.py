@@ -8,14 +8,15 @@ import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import psutil
 
 LIBRARIES = (
-    *("quart-app", "quart", "hypercorn", "h11", "uvloop", "aiofiles", "multipart", "sqlalchemy"),
-    *("aiosqlite", "flask", "werkzeug", "gunicorn", "starlette", "uvicorn", "httptools"),
-    *("python-multipart", "anyio", "aiohttp"),
+    *("quart-app", "quart", "hypercorn", "h11", "h2", "uvloop", "aiofiles", "multipart", "httpx"),
+    *("sqlalchemy", "flask", "werkzeug", "gunicorn", "starlette", "uvicorn"),
+    *("httptools", "python-multipart", "anyio", "aiohttp"),
 )
 MEMORY = Path("/dev/shm")
 
@@ -29,16 +30,17 @@ def roomy_memory(needed: int) -> Path | None:
 
 
 def described() -> dict[str, Any]:
-    """Commit, libraries and machine."""
+    """Commit, libraries and machine, with the load that others put on it as the run begins."""
     return {
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain")),
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: _version(name) for name in LIBRARIES} | {"nginx": _nginx()},
         "python": platform.python_version(),
         "kernel": f"{platform.system()} {platform.release()}",
         "cpu": _cpu(),
         "cores": psutil.cpu_count(),
         "memory": psutil.virtual_memory().total,
+        "load": psutil.getloadavg()[0],
     }
 
 
@@ -53,6 +55,13 @@ def _version(library: str) -> str | None:
         return version(library)
     except PackageNotFoundError:
         return None
+
+
+def _nginx() -> str | None:
+    if which("nginx") is None:
+        return None
+    said = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr
+    return said.strip().rpartition("/")[2]
 
 
 def _cpu() -> str:

@@ -7,43 +7,55 @@ from typing import TYPE_CHECKING
 from benchmarks.results import Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from benchmarks.contenders import Contender
     from benchmarks.report import Report
     from benchmarks.results import Results
-    from benchmarks.workloads.workload import Workload
+    from benchmarks.workloads.workload import Metric, Workload
 
 METHOD = """\
 Contenders ran in turn, round after round. Figures are medians; a ratio is the median of the ratios
 of ours to the contender in each round. CPU is user and system time of all processes of the server;
 peak RSS is the sum of `VmHWM` of those that serve, reset before each turn where the kernel permits:
 what a launcher or arbiter above them takes, ours 40 MiB or so, is left out for all. After each turn
-every stored file was verified by its digest, and every download by its length."""
+every stored file was verified by its digest, and every download and relayed body by its length."""
+
+LOSSES = "The factor by which another does better than this service, by the median of the ratios:"
 
 
-def page(report: Report) -> str:
-    """The whole report: what ran where, a table per workload, the bars."""
+NAMED = (
+    *("python", "quart", "hypercorn", "httpx", "flask", "gunicorn", "starlette"),
+    *("uvicorn", "aiohttp", "nginx"),
+)
+
+#: A difference that another run might turn round is no loss.
+NOTABLE = 0.05
+
+
+def page(report: Report, plots: Sequence[str] = ()) -> str:
+    """The whole report: what ran where, a table per workload, losses, bars, and files of plots."""
     parts = [
         f"# Benchmarks, {report.date[:10]}",
         _machine(report),
         METHOD,
-        "\n".join(f"- `{each.name}`: {each.label}" for each in report.contenders),
+        "\n".join(_participants(report)),
         *(_workload(workload, report) for workload in report.workloads),
+        _losses(report),
         _bars(report),
+        *(f"![{name}]({name})" for name in plots),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _machine(report: Report) -> str:
     machine = report.machine
-    names = ("python", "quart", "hypercorn", "flask", "gunicorn", "starlette", "uvicorn", "aiohttp")
     versions = {"python": machine["python"]} | machine["libraries"]
+    named = ", ".join(f"{name} {versions[name]}" for name in NAMED if versions[name])
     return (
         f"Commit {machine['commit']}{' with changes' * machine['dirty']}; "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}; "
-        f"{', '.join(f'{name} {versions[name]}' for name in names)}; "
-        f"rounds: {report.plan.rounds}."
+        f"{named}; load average at the start: {machine['load']:.2f}; rounds: {report.plan.rounds}."
     )
 
 
@@ -57,7 +69,40 @@ def _workload(workload: Workload, report: Report) -> str:
     ]
     rows = (_row(workload, each, report.results) for each in report.contenders)
     rows = (row for row in rows if row)
-    return f"## {workload.name}\n\n{workload.title}; files in {place}.\n\n" + _table(head, rows)
+    reason = report.results.left_out.get(workload.name)
+    table = f"Not measured: {reason}." if reason else _table(head, rows)
+    return f"## {workload.name}\n\n{workload.title}; files in {place}.\n\n{table}"
+
+
+def _participants(report: Report) -> Iterator[str]:
+    for each in report.contenders:
+        yield f"- `{each.name}`: {each.label}"
+    for each in report.absent:
+        yield f"- `{each.name}` is not installed here, and took no part"
+
+
+def _losses(report: Report) -> str:
+    """Where somebody else does better than we do, by any figure that is compared."""
+    found = [
+        f"- {workload.name}, {metric.title}: {', '.join(winners)}"
+        for workload in report.workloads
+        for metric in workload.metrics
+        if metric.compared and (winners := list(_winners(workload, metric, report)))
+    ]
+    return "## Where it loses\n\n" + ("\n".join([LOSSES, "", *found]) if found else "Nowhere.")
+
+
+def _winners(workload: Workload, metric: Metric, report: Report) -> Iterator[str]:
+    ours = Series(workload.name, metric.name, workload.subject)
+    for each in report.contenders:
+        if each.name.startswith(workload.subject):
+            continue
+        ratio = report.results.ratio(ours, Series(workload.name, metric.name, each.name))
+        if not ratio:
+            continue
+        ahead = 1 / ratio if metric.more_is_better else ratio
+        if ahead > 1 + NOTABLE:
+            yield f"`{each.name}` by {_number(ahead)}"
 
 
 def _row(workload: Workload, contender: Contender, results: Results) -> list[str]:

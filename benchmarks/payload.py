@@ -1,9 +1,10 @@
-"""Bodies of any size, out of one block of random bytes that is sent time and again."""
+"""Bodies of any size, out of one block of random bytes or text that is sent time and again."""
 
 from __future__ import annotations
 
 import hashlib
 import random
+from base64 import encodebytes
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK_SIZE = 16 * MIB
+
+#: So much of a body is digested where digesting all of it would be what is measured.
+FINGERPRINT_SIZE = 1 * MIB
+
 BOUNDARY = b"----benchmark-boundary"
 
 
 @cache
-def block() -> memoryview:
-    return memoryview(random.Random(0).randbytes(BLOCK_SIZE))
+def block(*, text: bool = False) -> memoryview:
+    """Random bytes, or lines of 76 characters that stand for them."""
+    data = random.Random(0).randbytes(BLOCK_SIZE)
+    return memoryview(encodebytes(data)[:BLOCK_SIZE] if text else data)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Payload:
     head: bytes = b""
     tail: bytes = b""
     content_type: str = "application/octet-stream"
+    text: bool = False
 
     @property
     def length(self) -> int:
@@ -38,11 +46,11 @@ class Payload:
 
     @property
     def sha256(self) -> str:
-        return sha256(self.size)
+        return sha256(self.size, text=self.text)
 
     def send(self, connection: socket.socket) -> None:
         connection.sendall(self.head)
-        for piece in pieces(self.size):
+        for piece in pieces(self.size, text=self.text):
             connection.sendall(piece)
         connection.sendall(self.tail)
 
@@ -57,14 +65,19 @@ def form(size: int) -> Payload:
 
 
 @cache
-def sha256(size: int) -> str:
+def sha256(size: int, *, text: bool = False) -> str:
     digest = hashlib.sha256()
-    for piece in pieces(size):
+    for piece in pieces(size, text=text):
         digest.update(piece)
     return digest.hexdigest()
 
 
-def pieces(size: int) -> Iterator[memoryview]:
+def fingerprint(size: int) -> str:
+    """The digest of the first bytes of a body."""
+    return sha256(min(size, FINGERPRINT_SIZE))
+
+
+def pieces(size: int, *, text: bool = False) -> Iterator[memoryview]:
     """The block, time and again, until there are `size` bytes."""
     for start in range(0, size, BLOCK_SIZE):
-        yield block()[: size - start]
+        yield block(text=text)[: size - start]

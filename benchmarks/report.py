@@ -1,4 +1,4 @@
-"""One run as JSON, with every raw sample, and beside it as tables to read."""
+"""One run as JSON, with every raw sample, and beside it as tables to read and plots to look at."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.bars import BARS
 from benchmarks.markdown import page
+from benchmarks.plots import draw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything there is to say of one run; `places` tells where a workload kept its files."""
+    """Everything there is to say of one run.
+
+    Attributes:
+        places: Where a workload kept its files.
+        absent: Those who would have taken part, but are not installed.
+    """
 
     date: str
     machine: dict[str, Any]
@@ -29,21 +35,27 @@ class Report:
     places: dict[str, str]
     workloads: Sequence[Workload]
     contenders: Sequence[Contender]
+    absent: Sequence[Contender]
     results: Results
 
     @property
     def verdicts(self) -> list[Verdict]:
         return [bar.judged(self.results) for bar in BARS]
 
-    def write(self, directory: Path) -> Path:
-        """Write both, and give the path of the tables."""
-        directory.mkdir(parents=True, exist_ok=True)
+    @property
+    def name(self) -> str:
+        """What its files are called, but for what tells them apart."""
         commit = (self.machine["commit"] or "unknown")[:9]
         stamp = self.date[:19].replace(":", "").replace("-", "")
-        tables = directory / f"{stamp}-{commit}{'-dirty' * self.machine['dirty']}.md"
-        tables.write_text(page(self))
-        text = json.dumps(self.as_json(), indent=1, ensure_ascii=False)
-        tables.with_suffix(".json").write_text(text + "\n")
+        return f"{stamp}-{commit}{'-dirty' * self.machine['dirty']}"
+
+    def write(self, directory: Path) -> Path:
+        """Write all, and give the path of the tables."""
+        directory.mkdir(parents=True, exist_ok=True)
+        raw = directory / f"{self.name}.json"
+        raw.write_text(json.dumps(self.as_json(), indent=1, ensure_ascii=False) + "\n")
+        tables = raw.with_suffix(".md")
+        tables.write_text(page(self, [path.name for path in draw(raw, directory)]))
         return tables
 
     def as_json(self) -> dict[str, Any]:
@@ -53,6 +65,7 @@ class Report:
             "plan": asdict(self.plan),
             "places": self.places,
             "contenders": {contender.name: contender.label for contender in self.contenders},
+            "absent": [contender.name for contender in self.absent],
             **asdict(self.results),
             "bars": [asdict(verdict) for verdict in self.verdicts],
         }

@@ -38,8 +38,11 @@ class Series:
 
 @dataclass
 class Results:
+    """All samples, whose part ended in a failure, and which workloads this machine cannot run."""
+
     samples: list[Sample] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def rounds(self, series: Series) -> dict[int, float]:
         """The figure by round; empty for one that failed, whatever it had measured until then."""

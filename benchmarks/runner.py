@@ -13,6 +13,7 @@ import click
 from benchmarks.client import UnfitError
 from benchmarks.results import Failure, Results, Sample
 from benchmarks.server import Server
+from benchmarks.workloads.workload import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,8 +35,13 @@ class Runner:
         """Add to the results; `root` gets a fresh directory that is gone afterwards."""
         click.echo(f"{self.workload.name}: {self.workload.title}", err=True)
         with TemporaryDirectory(prefix="benchmark-", dir=root) as home, ExitStack() as running:
+            try:
+                given = running.enter_context(self.workload.surroundings(Path(home)))
+            except UnavailableError as error:
+                self._leave_out(str(error))
+                return
             field = self.workload.field(contenders)
-            servers = [Server(contender, Path(home, contender.name)) for contender in field]
+            servers = [Server(each, Path(home, each.name), given) for each in field]
             turns = self._prepared(servers, running)
             for number in range(1, self.workload.rounds + 1):
                 for server, turn in turns.items():
@@ -53,12 +59,18 @@ class Runner:
         name = server.contender.name
         if self.results.failure(self.workload.name, name):
             return
+        if number > (server.contender.most_rounds or number):
+            return
         with self._failures_noted(server):
             sample = Sample(self.workload.name, name, number, turn())
             self.results.samples.append(sample)
             metrics = self.workload.metrics
             figures = (f"{sample.figures[m.name]:,.2f} {m.title}" for m in metrics)
             click.echo(f"  {number}. {name}: {', '.join(figures)}", err=True)
+
+    def _leave_out(self, reason: str) -> None:
+        self.results.left_out[self.workload.name] = reason
+        click.echo(f"  not measured: {reason}", err=True)
 
     @contextmanager
     def _failures_noted(self, server: Server) -> Iterator[None]:

@@ -19,7 +19,7 @@ import psutil
 from benchmarks.client import UnfitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from benchmarks.client import Address
@@ -58,8 +58,11 @@ class Holding:
 class Server:
     """One contender at work in a fresh directory."""
 
-    def __init__(self, contender: Contender, directory: Path) -> None:
+    def __init__(
+        self, contender: Contender, directory: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.contender = contender
+        self.settings = settings or {}
         self.data = directory / "data"
         self.scratch = directory / "tmp"
         self.log = directory / "log"
@@ -73,7 +76,7 @@ class Server:
             self.process = subprocess.Popen(
                 self.contender.arguments(str(self.data)),
                 cwd=self.data,
-                env=os.environ | {name: str(value) for name, value in own.items()},
+                env={**os.environ, **self.settings, **{name: str(own[name]) for name in own}},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -7,19 +7,17 @@ its slow start and losses are not shown, but what waits for round trips above it
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import uvloop
 
-from benchmarks.client import UnfitError
-from benchmarks.server import ROOT
+from benchmarks.beside import beside
 from quart_app.models import KIB, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from benchmarks.client import Address
 
@@ -32,20 +30,9 @@ BUFFER_SIZE = 1 * MIB
 PIECE_SIZE = 16 * KIB
 
 
-@contextmanager
-def wire_to(address: Address) -> Iterator[Address]:
+def wire_to(address: Address) -> AbstractContextManager[Address]:
     """Where the far end of a wire is that leads to a server."""
-    command = [sys.executable, "-m", "benchmarks.wire", str(address[1])]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        said = process.stdout.readline()
-        if not said:
-            raise UnfitError("the wire did not start")
-        yield address[0], int(said)
-    finally:
-        process.kill()
-        process.communicate()
+    return beside("benchmarks.wire", str(address[1]))
 
 
 class Lane:

@@ -6,36 +6,54 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import slow_crowd
+from benchmarks import slow_crowd, slow_disk
+from benchmarks.__main__ import partitioned
 from benchmarks.bars import Bar
 from benchmarks.client import UnfitError, discarded
-from benchmarks.contenders import CONTENDERS, DISCARD, RAW, SUBJECT, Contender
+from benchmarks.contenders import CONTENDERS, SUBJECT, Contender, Feature
+from benchmarks.markdown import NAMED, page
 from benchmarks.payload import Payload
+from benchmarks.report import Report
 from benchmarks.results import Failure, Results, Sample, Series
 from benchmarks.runner import Runner
 from benchmarks.server import Server
 from benchmarks.wire import BITS_PER_SECOND, ROUND_TRIP_SECONDS, wire_to
-from benchmarks.workloads import rejections
+from benchmarks.workloads import WORKLOADS, rejections
 from benchmarks.workloads.discard import Discard
+from benchmarks.workloads.downloads import RangedDownload
 from benchmarks.workloads.long_wire import LongWire
+from benchmarks.workloads.reading import ReadBytesIO, ReadMmap, ReadStringIO, ReadTempfile
 from benchmarks.workloads.rejections import Rejections
+from benchmarks.workloads.relays import Fetch, FormProxy, Proxy
 from benchmarks.workloads.slow_clients import SlowClients
+from benchmarks.workloads.stalls import SlowDestination, SlowDisk
 from benchmarks.workloads.uploads import RawUpload
-from benchmarks.workloads.workload import Plan
+from benchmarks.workloads.workload import Plan, UnavailableError
 from quart_app.models import KIB, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.workloads.workload import Workload
 
 SMALL = Plan(
-    rounds=1, size=MIB, slow_clients=20, slow_seconds=1, wire_size=256 * KIB, rejections=20
+    rounds=1,
+    size=2 * MIB + 1,
+    small_count=20,
+    memory_size=2 * MIB + 1,
+    memory_reference_size=MIB + 1,
+    read_size=MIB,
+    slow_clients=20,
+    stalled=4,
+    slow_seconds=2,
+    wire_size=256 * KIB,
+    rejections=20,
 )
 BY_NAME = {contender.name: contender for contender in CONTENDERS}
 
@@ -74,11 +92,16 @@ def test_a_run_gives_tables_and_every_sample(tmp_path: Path) -> None:
     assert all(each["figures"]["rate"] > 0 for each in samples)
     assert found.with_suffix(".md").read_text() in done.stdout
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+    drawn = {path.name: path.read_bytes() for path in found.parent.glob("*.svg")}
+    assert len(drawn) == 2  # CPU and memory: nothing to compare with, and no crowd
+    again = [sys.executable, "-m", "benchmarks.plots", str(found), f"--output={tmp_path}"]
+    subprocess.run(again, check=True, capture_output=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")} == drawn
 
 
 def failures(tmp_path: Path, code: str) -> list[Failure]:
     results = Results()
-    contender = Contender("it", "a broken server", ("-c", code), frozenset({RAW}))
+    contender = Contender("it", "", "a broken server", ("-c", code), frozenset({Feature.RAW}))
     Runner(RawUpload(Plan(rounds=1, size=1024)), results).run([contender], tmp_path)
     assert results.samples == []
     assert list(tmp_path.iterdir()) == []
@@ -111,18 +134,146 @@ server.serve_forever()
 
 
 def test_one_that_drops_bytes_before_it_counts_them_has_failed(tmp_path: Path) -> None:
-    contender = Contender("it", "a broken server", ("-c", FORGETFUL), frozenset({DISCARD}))
+    contender = Contender(
+        "it", "", "a broken server", ("-c", FORGETFUL), frozenset({Feature.DISCARD})
+    )
     with Server(contender, tmp_path) as server, pytest.raises(UnfitError, match="bytes it says"):
         discarded(server.address, Payload(MIB))
 
 
 def figures(tmp_path: Path, workload: Workload, contender: str) -> Mapping[str, float]:
+    return taken(tmp_path, workload, BY_NAME[contender])
+
+
+def taken(tmp_path: Path, workload: Workload, contender: Contender) -> Mapping[str, float]:
     results = Results()
-    Runner(workload, results).run([BY_NAME[contender]], tmp_path)
+    Runner(workload, results).run([contender], tmp_path)
     assert results.failures == []
     assert list(tmp_path.iterdir()) == []
+    if workload.name in results.left_out:
+        pytest.skip(results.left_out[workload.name])
     (sample,) = results.samples
     return sample.figures
+
+
+#: The far end and the clients of a relay are what is tested here, whatever relays.
+STAND_IN = """
+from http.server import ThreadingHTTPServer
+from benchmarks.servers.blocking_socket import Handler
+
+class StandIn(Handler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        if not self.path.startswith("/read_data"):
+            return super().do_POST()
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(200, len(body), dict())
+        self.wfile.write(body)
+
+    def received(self, length):
+        yield from map(ALTERED, super().received(length))
+
+    def finish(self):
+        try:
+            super().finish()
+        except OSError:
+            pass
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
+server.handle_error = lambda *_: None
+print("serving on http://127.0.0.1:" + str(server.server_port), flush=True)
+server.serve_forever()
+"""
+EVERYTHING = frozenset(Feature)
+HONEST = Contender("it", "", "it", ("-c", STAND_IN.replace("ALTERED", "bytes")), EVERYTHING)
+APART = (Discard, SlowClients, LongWire, Rejections)
+RELAYS = (Fetch, Proxy, FormProxy, SlowDestination)
+READERS = (ReadBytesIO, ReadStringIO, ReadTempfile, ReadMmap)
+
+
+@pytest.mark.parametrize("kind", [*RELAYS, *READERS], ids=lambda kind: kind.name)
+def test_a_stand_in_is_measured(tmp_path: Path, kind: type[Workload]) -> None:
+    found = taken(tmp_path, kind(SMALL), HONEST)
+    assert found.keys() == {metric.name for metric in kind.metrics}
+    assert found["cpu"] > 0
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in WORKLOADS if kind not in (*APART, *RELAYS, *READERS)],
+    ids=lambda kind: kind.name,
+)
+def test_each_workload_measures_what_it_says(tmp_path: Path, kind: type[Workload]) -> None:
+    found = figures(tmp_path, kind(SMALL), kind.subject)
+    assert found.keys() == {metric.name for metric in kind.metrics}
+
+
+@pytest.mark.parametrize("kind", [Proxy, FormProxy], ids=lambda kind: kind.name)
+def test_one_that_relays_other_bytes_has_failed(tmp_path: Path, kind: type[Workload]) -> None:
+    code = STAND_IN.replace("ALTERED", "lambda chunk: bytes(len(chunk))")
+    results = Results()
+    liar = Contender("it", "", "it", ("-c", code), EVERYTHING)
+    Runner(kind(SMALL), results).run([liar], tmp_path)
+    assert results.samples == []
+    (failure,) = results.failures
+    assert "proxy answered" in failure.reason
+
+
+def test_nginx_serves_what_was_stored(tmp_path: Path) -> None:
+    if BY_NAME["nginx"].is_absent:
+        pytest.skip("nginx is not installed")
+    assert figures(tmp_path, RangedDownload(SMALL), "nginx")["cpu"] > 0
+
+
+def test_a_disk_that_is_slow_is_so_for_whoever_writes(tmp_path: Path) -> None:
+    try:
+        with slow_disk.mounted(tmp_path):
+            start = time.perf_counter()
+            (tmp_path / "file").write_bytes(bytes(slow_disk.BYTES_PER_SECOND))
+            seconds = time.perf_counter() - start
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    assert seconds > 0.5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workload_that_cannot_run_here_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_disk, "LIMIT", tmp_path / "none")
+    results = Results()
+    Runner(SlowDisk(SMALL), results).run([BY_NAME[SUBJECT]], tmp_path)
+    assert "takes root" in results.left_out["slow-disk"]
+    assert "Not measured: a slow disk takes root" in page(report(results, SlowDisk(SMALL)))
+
+
+def report(results: Results, *workloads: Workload, absent: Sequence[Contender] = ()) -> Report:
+    places = {workload.name: "memory" for workload in workloads}
+    machine = {"commit": "0123456789", "dirty": False, "cpu": "", "cores": 1, "kernel": ""}
+    known = {"python": "", "load": 0.5, "libraries": dict.fromkeys(NAMED)}
+    return Report("", machine | known, SMALL, places, workloads, CONTENDERS, absent, results)
+
+
+def test_who_is_not_installed_is_told_of() -> None:
+    missing = Contender("rare", "", "it", (), frozenset({Feature.RAW}), program="no-such-program")
+    present, absent = partitioned([missing, BY_NAME[SUBJECT]])
+    assert (present, absent) == ([BY_NAME[SUBJECT]], [missing])
+    assert "- `rare` is not installed" in page(report(Results(), absent=absent))
+
+
+def test_losses_are_told_of() -> None:
+    results = results_of(quart_app=[10, 10], aiohttp=[15, 15], starlette=[10.2, 10.2], nginx=[5, 5])
+    found = page(report(results, RawUpload(SMALL)))
+    assert "- raw-upload, MiB/s: `aiohttp` by 1.5\n" in found
+
+
+def test_one_that_takes_long_takes_fewer_turns(tmp_path: Path) -> None:
+    results = Results()
+    patient = replace(BY_NAME["blocking-socket"], most_rounds=1)
+    plan = replace(SMALL, rounds=2)
+    Runner(RawUpload(plan), results).run([patient], tmp_path)
+    assert [sample.round for sample in results.samples] == [1]
 
 
 @pytest.mark.parametrize("contender", ["layer", "hypercorn", "uvicorn", "blocking-socket"])
@@ -138,7 +289,7 @@ def test_all_slow_clients_of_the_service_are_served(tmp_path: Path) -> None:
 
 def test_slow_clients_whom_nobody_serves_are_not_counted(tmp_path: Path) -> None:
     with Server(BY_NAME["flask-sync"], tmp_path) as server:
-        assert slow_crowd.served(server.address, 3, 1) == 1
+        assert slow_crowd.served(server.address, 3, seconds=1) == 1
 
 
 def test_the_wire_is_long_and_narrow(tmp_path: Path) -> None:
@@ -172,7 +323,7 @@ def test_memory_is_that_of_the_processes_that_serve(tmp_path: Path) -> None:
 
 def results_of(**rates: list[float]) -> Results:
     samples = [
-        Sample("raw-upload", name.replace("_", "-"), turn, {"rate": rate})
+        Sample("raw-upload", name.replace("_", "-"), turn, {"rate": rate, "cpu": 1, "rss": 1})
         for name, series in rates.items()
         for turn, rate in enumerate(series)
     ]

@@ -11,6 +11,7 @@ import os
 import secrets
 import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 HOME = Path(os.environ["BENCHMARK_DATA"])
 FILES = HOME / "files"
 FILES.mkdir(parents=True, exist_ok=True)
+CATALOG = HOME / "catalog.db"
 
 Chunk: TypeAlias = "bytes | bytearray | memoryview"
 
@@ -29,14 +31,17 @@ _TABLE = """CREATE TABLE IF NOT EXISTS files (id TEXT PRIMARY KEY, name TEXT, si
             media_type TEXT, sha256 TEXT, created_at TEXT)"""
 _this = threading.local()
 
+# Once and for all, for SQLite lets nobody wait whose journal another is about to change.
+with closing(sqlite3.connect(CATALOG, timeout=30)) as _first:
+    _first.execute("PRAGMA journal_mode = WAL")
+    _first.execute(_TABLE)
+
 
 def catalog() -> sqlite3.Connection:
     """This thread's own connection, for SQLite lets no two threads use one at a time."""
     if not hasattr(_this, "connection"):
-        _this.connection = sqlite3.connect(HOME / "catalog.db", timeout=30, isolation_level=None)
-        _this.connection.execute("PRAGMA journal_mode = WAL")
+        _this.connection = sqlite3.connect(CATALOG, timeout=30, isolation_level=None)
         _this.connection.execute("PRAGMA synchronous = FULL")
-        _this.connection.execute(_TABLE)
     connection: sqlite3.Connection = _this.connection
     return connection
 

@@ -27,8 +27,8 @@ class LongWire(Workload):
     name = "long-wire"
     needs = frozenset({Feature.WIRE})
     metrics = (
-        Metric("http1", "HTTP/1.1 MiB/s"),
-        Metric("http2", "HTTP/2 MiB/s"),
+        Metric("http1", "HTTP/1.1 MiB/s", more_is_better=True),
+        Metric("http2", "HTTP/2 MiB/s", more_is_better=True),
         Metric("share", "HTTP/2 ÷ HTTP/1.1", compared=False),
         RSS,
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 class Memory(Workload):
     name = "memory"
-    needs = frozenset({Feature.RAW, Feature.DOWNLOAD})
+    needs = frozenset({Feature.MEMORY})
     metrics = (
         Metric("upload_growth", "upload grows MiB", compared=False),
         Metric("download_growth", "download grows MiB", compared=False),

@@ -29,7 +29,7 @@ class Rejections(Workload):
     name = "rejections"
     needs = frozenset({Feature.REJECTION})
     metrics = (
-        Metric("rate", "refusals/s"),
+        Metric("rate", "refusals/s", more_is_better=True),
         Metric("cpu", "CPU ms/refusal"),
         Metric("descriptors", "descriptors more", compared=False),
         Metric("threads", "threads more", compared=False),

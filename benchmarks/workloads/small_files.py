@@ -30,8 +30,7 @@ STORED_COUNT = 100
 
 
 class SmallFiles(Workload):
-    needs = frozenset({Feature.CROWD})
-    metrics = (Metric("rate", "files/s"), Metric("cpu", "CPU ms/file"), RSS)
+    metrics = (Metric("rate", "files/s", more_is_better=True), Metric("cpu", "CPU ms/file"), RSS)
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
@@ -81,6 +80,7 @@ class SmallFiles(Workload):
 
 class SmallUploads(SmallFiles):
     name = "small-uploads"
+    needs = frozenset({Feature.SMALL_UPLOAD})
 
     @property
     def title(self) -> str:
@@ -101,6 +101,7 @@ class SmallUploads(SmallFiles):
 
 class SmallDownloads(SmallFiles):
     name = "small-downloads"
+    needs = frozenset({Feature.SMALL_DOWNLOAD})
 
     @property
     def title(self) -> str:

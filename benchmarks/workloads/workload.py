@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -13,6 +14,8 @@ from benchmarks.payload import Payload
 from quart_app.models import GIB, KIB, MIB
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmarks.contenders import Contender, Feature
     from benchmarks.server import Server, Usage
 
@@ -22,18 +25,24 @@ Turn: TypeAlias = Callable[[], Figures]
 WARM_UP_SIZE = 8 * MIB
 
 
+class UnavailableError(Exception):
+    """A workload cannot be run on this machine."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How much of everything a run does; sizes in bytes."""
 
     rounds: int = 5
-    size: int = 1 * GIB
+    size: int = 512 * MIB
     small_size: int = 10 * KIB
-    small_count: int = 2000
+    small_count: int = 1000
     connections: int = 16
     memory_size: int = 10 * GIB
     memory_reference_size: int = 100 * MIB
+    read_size: int = 128 * MIB
     slow_clients: int = 500
+    stalled: int = 64
     slow_seconds: int = 10
     wire_size: int = 32 * MIB
     rejections: int = 10_000
@@ -46,9 +55,10 @@ class Metric:
     name: str
     title: str
     compared: bool = True
+    more_is_better: bool = False
 
 
-RATE = Metric("rate", "MiB/s")
+RATE = Metric("rate", "MiB/s", more_is_better=True)
 CPU = Metric("cpu", "CPU s/GiB")
 RSS = Metric("rss", "peak RSS MiB", compared=False)
 BULK_METRICS = (RATE, CPU, RSS)
@@ -87,6 +97,17 @@ class Workload(ABC):
     @property
     def rounds(self) -> int:
         return 1 if self.once else self.plan.rounds
+
+    @contextmanager
+    def surroundings(self, home: Path) -> Iterator[Mapping[str, str]]:  # noqa: ARG002
+        """What has to be there beside the servers, whose directories are in `home`.
+
+        Gives variables of their environment.
+
+        Raises:
+            UnavailableError: This machine has not what it takes.
+        """
+        yield {}
 
     @property
     @abstractmethod
