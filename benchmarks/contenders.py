@@ -107,9 +107,10 @@ CONTENDERS = (
     ),
     Contender(
         f"{SUBJECT}-read-ahead",
+        "#6c8fc7",
         "this service with downloads read ahead instead of sent by the kernel",
         ("-m", f"{SERVERS}quart_app_stock", "--read-ahead"),
-        frozenset({RAW, DOWNLOAD}),
+        frozenset({Feature.RAW, Feature.DOWNLOAD}),
     ),
     Contender(
         f"{SUBJECT}-asyncio",
