@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import psutil
@@ -65,23 +66,22 @@ class Server:
         self.settings = settings or {}
         self.data = directory / "data"
         self.scratch = directory / "tmp"
-        self.log = directory / "log"
+        self._log = TemporaryFile()  # noqa: SIM115  # not in the directory, whose disk may be slow
 
     def __enter__(self) -> Self:
         self.data.mkdir(parents=True)
         self.scratch.mkdir()
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         own = {"BENCHMARK_DATA": self.data, "PYTHONPATH": path, "TMPDIR": self.scratch}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                self.contender.arguments(str(self.data)),
-                cwd=self.data,
-                env={**os.environ, **self.settings, **{name: str(own[name]) for name in own}},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.process = subprocess.Popen(
+            self.contender.arguments(str(self.data)),
+            cwd=self.data,
+            env={**os.environ, **self.settings, **{name: str(own[name]) for name in own}},
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
         try:
             self.address = self._awaited()
         except BaseException:
@@ -101,7 +101,7 @@ class Server:
         """The address, once it answers there."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
-            if said := ADDRESS.search(self.log.read_text(errors="replace")):
+            if said := ADDRESS.search(self._said()):
                 address = ("127.0.0.1", int(said[1]))
                 with suppress(OSError), socket.create_connection(address):
                     return address
@@ -117,8 +117,12 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def _said(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+
     def last_words(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        return "\n".join(self._said().splitlines()[-LOG_LINES:])
 
     def metered(self, action: Callable[[], Result]) -> tuple[Result, Usage]:
         """Do something to the server and read what it took."""

@@ -22,6 +22,7 @@ from quart_app.streaming import (
     read_range,
     write_all,
     write_pieces,
+    written,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class LocalDriver:
             if writing.kept:
                 writing.close()  # synced long ago: this only lets go of the lock
             else:
-                await in_thread(writing.discard)
+                await written(writing.discard)
 
     @asynccontextmanager
     async def open(self, key: str) -> AsyncIterator[_Reader]:
@@ -91,7 +92,7 @@ class LocalDriver:
     async def delete(self, key: str) -> None:
         """Remove a blob; see `Driver.delete`."""
         with disk_errors(), suppress(FileNotFoundError):
-            await in_thread(self._path(key).unlink)
+            await written(self._path(key).unlink)
 
     async def sweep(self, known: Known) -> int:
         """Remove leftovers, a directory at a time; see `Driver.sweep`."""
@@ -128,13 +129,13 @@ async def _write(writing: _Writing, pieces: AsyncIterator[Piece]) -> None:
     if sum(map(len, begun[0])) < SMALL_SIZE:
         following = await anext(pieces, None)  # and with it the checks at the end
         if following is None:
-            await in_thread(writing.store, begun[0])
+            await written(writing.store, begun[0])
             return
         begun.append(following)
-    await in_thread(writing.create)
+    await written(writing.create)
     async with aclosing(chained(begun, pieces)) as whole:
         await write_pieces(writing.descriptor, whole)
-    await in_thread(writing.publish)
+    await written(writing.publish)
 
 
 async def _removed(path: Path, known: Known) -> bool:
@@ -142,9 +143,9 @@ async def _removed(path: Path, known: Known) -> bool:
     claim = _Claim(path)
     try:
         return (
-            await in_thread(claim.take)
+            await written(claim.take)
             and not await known([path.name])
-            and await in_thread(claim.remove)
+            and await written(claim.remove)
         )
     finally:
         claim.close()

@@ -35,7 +35,9 @@ from quart_app.streaming.threads import (
     in_thread,
     settled,
     start_in_thread,
+    start_writing,
     uninterrupted,
+    written,
 )
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "settled",
     "spilling_spool",
     "start_in_thread",
+    "start_writing",
     "stream_bodies",
     "text_spool",
     "unacknowledged",
@@ -81,4 +84,5 @@ __all__ = [
     "verified",
     "write_all",
     "write_pieces",
+    "written",
 ]

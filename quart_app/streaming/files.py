@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quart_app.models import KIB, MIB
-from quart_app.streaming.threads import finished, settled, start_in_thread
+from quart_app.streaming.threads import finished, settled, start_in_thread, start_writing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Sequence
@@ -74,7 +74,7 @@ async def write_pieces(descriptor: int, pieces: AsyncIterable[Piece]) -> None:
         async for piece in pieces:
             if job is not None:
                 await finished(job)
-            job = start_in_thread(write_all, descriptor, piece)
+            job = start_writing(write_all, descriptor, piece)
         if job is not None:
             await finished(job)
     finally:

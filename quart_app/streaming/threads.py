@@ -1,8 +1,9 @@
-"""Jobs that block, on an executor of our own, awaited to their end.
+"""Jobs that block, on executors of our own, awaited to their end.
 
 The loop's default pool is shared with DNS look-ups, so a stalled disk there would stall the
-network too. A job that was started owns its file descriptor until it ends: nobody may close the
-descriptor under it, so every wait here outlasts a cancellation.
+network too. Writes have threads to themselves: a disk that takes no more can still give, and what
+is cached needs no disk. A job that was started owns its file descriptor until it ends: nobody may
+close the descriptor under it, so every wait here outlasts a cancellation.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ __all__ = [
     "in_thread",
     "settled",
     "start_in_thread",
+    "start_writing",
     "uninterrupted",
+    "written",
 ]
 
 T = TypeVar("T")
 
-#: Bound on blocking jobs at once; the rest queue, each holding its one piece.
+#: Bound on jobs of one kind at once; the rest queue, each holding its one piece.
 THREADS = 32
 
 EXECUTOR = ThreadPoolExecutor(THREADS, thread_name_prefix="quart-app-io")
+
+WRITING_EXECUTOR = ThreadPoolExecutor(THREADS, thread_name_prefix="quart-app-write")
 
 #: Jobs that compute take turns on as many threads as there are processors, four at most: more of
 #: them would only keep the interpreter's lock from the loop, and threads from the disk.
@@ -45,6 +50,16 @@ def start_in_thread(func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
     Cancelling the future would not stop the thread, only hide that it still runs.
     """
     return asyncio.get_running_loop().run_in_executor(EXECUTOR, func, *args)
+
+
+def start_writing(func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    """Start a job that may wait for a disk to take something, as `start_in_thread` does."""
+    return asyncio.get_running_loop().run_in_executor(WRITING_EXECUTOR, func, *args)
+
+
+async def written(func: Callable[..., T], *args: Any) -> T:
+    """Run a job that may wait for a disk to take something, as `in_thread` does."""
+    return await finished(start_writing(func, *args))
 
 
 async def in_thread(func: Callable[..., T], *args: Any) -> T:
