@@ -21,7 +21,7 @@ __all__ = ["HAND_OVER_SIZE", "RequestBody"]
 
 #: Bytes that wait between the server and the handler. With what the server's own queue, the
 #: gathering of a piece and a write under way hold, a request stays under 4 MiB.
-HAND_OVER_SIZE = 512 * KIB
+HAND_OVER_SIZE = 256 * KIB
 
 
 class RequestBody(Body):
