@@ -127,7 +127,7 @@ BARS = (
         Bar(f"{name}: bystander's median ms", Series(name, "median"), most=BYSTANDER_MS)
         for name in ("slow-reader", "slow-disk", "slow-destination")
     ),
-    Bar("slow clients: served at once", Series("slow-clients", "served"), least=500),
+    Bar("slow clients: served at once", Series("slow-clients", "served"), least=1000),
     Bar("slow clients: bystander's median ms", Series("slow-clients", "median"), most=BYSTANDER_MS),
     Bar("long wire: HTTP/2 ÷ HTTP/1.1, rate", Series("long-wire", "share"), least=NO_SLOWER),
     Bar("rejections: descriptors more", Series("rejections", "descriptors"), most=0),

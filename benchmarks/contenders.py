@@ -94,7 +94,7 @@ CONTENDERS = (
         f"{SUBJECT}-stock",
         "#8fb8f0",
         "this service on stock Hypercorn and uvloop, without our server layer",
-        ("-m", f"{SERVERS}quart_app_stock"),
+        ("-m", f"{SERVERS}quart_app_variants"),
         frozenset(
             {
                 Feature.RAW,
@@ -109,7 +109,7 @@ CONTENDERS = (
         f"{SUBJECT}-read-ahead",
         "#6c8fc7",
         "this service with downloads read ahead instead of sent by the kernel",
-        ("-m", f"{SERVERS}quart_app_stock", "--read-ahead"),
+        ("-m", f"{SERVERS}quart_app_variants", "--read-ahead"),
         frozenset({Feature.RAW, Feature.DOWNLOAD}),
     ),
     Contender(

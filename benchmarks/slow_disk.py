@@ -38,9 +38,11 @@ def mounted(place: Path) -> Iterator[None]:
         _run("mount", "-o", "loop,sync,noatime", str(image), str(place))
         try:
             _limit(place, BYTES_PER_SECOND)
-            yield
+            try:
+                yield
+            finally:
+                _limit(place, 0)
         finally:
-            _limit(place, 0)
             _run("umount", "--lazy", str(place))
 
 

@@ -41,7 +41,7 @@ class Plan:
     memory_size: int = 10 * GIB
     memory_reference_size: int = 100 * MIB
     read_size: int = 128 * MIB
-    slow_clients: int = 500
+    slow_clients: int = 1000
     stalled: int = 64
     slow_seconds: int = 10
     wire_size: int = 32 * MIB

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-__all__ = ["QUOTED_STRING", "TOKEN", "Headers", "as_utf8", "parameters"]
+__all__ = ["QUOTED_STRING", "TOKEN", "Headers", "as_utf8", "is_coded", "parameters"]
 
 #: Pattern of a token (RFC 9110, 5.6.2).
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 -- a word of the grammar, no secret
@@ -21,6 +21,12 @@ class Headers(Protocol):
 
     def get(self, name: str, /) -> str | None:
         """Return the value of the field called `name`, or None."""
+
+
+def is_coded(content_encoding: str | None) -> bool:
+    """Tell whether a `Content-Encoding` makes other bytes of a body than its own."""
+    codings = {coding.strip().lower() for coding in (content_encoding or "").split(",")}
+    return bool(codings - {"identity", ""})
 
 
 def as_utf8(field: str) -> str:

@@ -7,8 +7,6 @@ from posixpath import basename
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-import structlog
-
 from quart_app.errors import LoopDetected, NoTarget, UpstreamFailed
 from quart_app.protocol.forwarding import (
     answer_of_origin,
@@ -17,7 +15,7 @@ from quart_app.protocol.forwarding import (
     request_to_target,
     value_of,
 )
-from quart_app.protocol.headers import as_utf8
+from quart_app.protocol.headers import as_utf8, is_coded
 from quart_app.protocol.names import display_name, media_type, parse_disposition_name
 from quart_app.services.files import Upload
 
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from quart_app.upstream import Answer, Client
 
 __all__ = ["Relaying"]
-
-LOG = structlog.get_logger("quart_app.relaying")
 
 #: Answers that hold a file: as the server has it, or as a proxy has changed it.
 WHOLE = {200, 203}
@@ -85,10 +81,7 @@ class Relaying:
             UpstreamFailed: The server cannot be had, or gives no proper answer.
             UpstreamTimeout: It is too slow.
         """
-        asked = request_to_origin(fields)
-        if value_of(asked, "accept-encoding") is None:
-            asked.append(("Accept-Encoding", "identity"))
-        asked.append(self._via(fields))
+        asked = self._asking(request_to_origin(fields), fields)
         async with self._origins.ask(method, url, asked, follow_redirects=True) as answer:
             yield answer.passing_on(answer_of_origin(answer.fields))
 
@@ -145,10 +138,7 @@ class Relaying:
             UpstreamTimeout: It takes or sends nothing for too long.
         """
         url = self._target_url(target, query)
-        sent = request_to_target(fields)
-        if value_of(sent, "accept-encoding") is None:
-            sent.append(("Accept-Encoding", "identity"))
-        sent.append(self._via(fields))
+        sent = self._asking(request_to_target(fields), fields)
         if size is not None:
             sent.append(("Content-Length", str(size)))
         async with self._destinations.ask("POST", url, sent, body) as answer:
@@ -164,6 +154,12 @@ class Relaying:
             return url
         return f"{url}{'&' if '?' in url else '?'}{query}"
 
+    def _asking(self, chosen: Fields, fields: Fields) -> Fields:
+        """Add to the fields that are passed on what every request of ours says."""
+        coding = value_of(chosen, "accept-encoding") or "identity"
+        others = [field for field in chosen if field[0].lower() != "accept-encoding"]
+        return [*others, ("Accept-Encoding", coding), self._via(fields)]
+
     def _via(self, fields: Fields) -> tuple[str, str]:
         """Extend the way a request has come (RFC 9110, 7.6.3)."""
         way = value_of(fields, "via")
@@ -177,8 +173,7 @@ def _whole_size(answer: Answer) -> int | None:
     """Give the declared length of an answer that holds a file."""
     if answer.status not in WHOLE:
         raise UpstreamFailed(f"The other server answered {answer.status}.")
-    codings = value_of(answer.fields, "content-encoding") or ""
-    if {coding.strip().lower() for coding in codings.split(",")} - {"identity", ""}:
+    if is_coded(value_of(answer.fields, "content-encoding")):
         raise UpstreamFailed("The other server sends the file only in a content coding.")
     size = value_of(answer_of_origin(answer.fields), "content-length")
     return int(size) if size and size.isascii() and size.isdecimal() else None

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from quart_app.errors import TooLarge, UnsupportedEncoding
+from quart_app.errors import BadRequest, TooLarge, UnsupportedEncoding
 from quart_app.models import MIB
+from quart_app.protocol.digests import declared_digests
+from quart_app.protocol.headers import is_coded
+from quart_app.streaming import chained, verified
 from quart_app.web.context import JoinedFields, services
 
 if TYPE_CHECKING:
-    from quart_app.streaming import StreamingRequest
+    from collections.abc import AsyncIterable, AsyncIterator
 
-__all__ = ["HARMLESS", "admit_form", "admit_raw", "bound", "is_form"]
+    from quart_app.streaming import Part, StreamingRequest
+
+__all__ = [
+    "HARMLESS",
+    "admit_form",
+    "admit_raw",
+    "bound",
+    "file_of",
+    "is_form",
+    "lifetime_of",
+    "verified_body",
+]
 
 FORM_TYPE = "multipart/form-data"
 
 #: What the envelope and the fields of a form may add to its files, in bytes.
 FORM_OVERHEAD = 2 * MIB
 
-#: What a page of another site has its visitors' browsers post must not run as one of ours.
+MOST_SECONDS = 100 * 365 * 86_400
+
+#: What others wrote must not act in this service's name: browsers give such a document an origin
+#: of its own, without scripts, forms or pop-ups, and take every type as it is declared.
 HARMLESS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 
@@ -47,7 +65,7 @@ async def admit_form(request: StreamingRequest) -> None:
 
 
 def bound(request: StreamingRequest) -> None:
-    """Bound a body that will not be kept.
+    """Bound a body.
 
     Raises:
         UnsupportedEncoding: It has a content coding.
@@ -57,6 +75,35 @@ def bound(request: StreamingRequest) -> None:
     request.body.limit_to(limit)
     if (request.content_length or 0) > limit:
         raise TooLarge(limit)
-    codings = JoinedFields(request.headers).get("Content-Encoding") or "identity"
-    if {coding.strip().lower() for coding in codings.split(",")} - {"identity", ""}:
+    if is_coded(JoinedFields(request.headers).get("Content-Encoding")):
         raise UnsupportedEncoding("Send the file's own bytes, without Content-Encoding.")
+
+
+def verified_body(request: StreamingRequest) -> AsyncIterator[bytes]:
+    """Give the body, which fails at its end if it lacks the digests that the request declares."""
+    digests = declared_digests(JoinedFields(request.headers))
+    return verified(request.body, digests) if digests else request.body
+
+
+async def file_of(part: Part) -> AsyncIterable[bytes] | None:
+    """Give the content of a part that is a file, and no file input that was left empty."""
+    if part.filename == "":
+        first = await anext(part, b"")
+        return chained([first], part) if first else None
+    return None if part.filename is None else part
+
+
+def lifetime_of(request: StreamingRequest) -> timedelta | None:
+    """Give how long the file of a request is to be kept, or None for ever.
+
+    Raises:
+        BadRequest: `Expires-In` is no number of seconds, or too large a one.
+    """
+    text = request.headers.get("Expires-In")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_SECONDS))):
+        raise BadRequest("`Expires-In` is a whole number of seconds.")
+    if not 0 < int(text) <= MOST_SECONDS:
+        raise BadRequest(f"`Expires-In` is from 1 to {MOST_SECONDS} seconds.")
+    return timedelta(seconds=int(text))

@@ -9,21 +9,31 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response, jsonify
 
 from quart_app.errors import BadForm, BadRequest
-from quart_app.protocol.digests import declared_digests
 from quart_app.protocol.names import display_name, media_type
 from quart_app.services import Via
-from quart_app.streaming import chained, form_parts, verified
-from quart_app.web.bodies import HARMLESS, admit_form, admit_raw, is_form
-from quart_app.web.context import JoinedFields, services, streaming_request
+from quart_app.streaming import form_parts
+from quart_app.web.bodies import (
+    HARMLESS,
+    admit_form,
+    admit_raw,
+    file_of,
+    is_form,
+    verified_body,
+)
+from quart_app.web.context import services, streaming_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable
 
-    from quart_app.streaming import Part, StreamingRequest
+    from quart_app.streaming import StreamingRequest
 
 __all__ = ["reading"]
 
 reading = Blueprint("reading", __name__)
+
+#: What is sent unless JSON is asked for: the body, of whatever type.
+ANY_TYPE = "application/octet-stream"
+JSON_TYPE = "application/json"
 
 
 @reading.post("/read_data")
@@ -35,7 +45,7 @@ async def read_data() -> Response:
         return await _read_form(request, via)
     await admit_raw(request)
     kind = media_type(request.headers.get("Content-Type"), "")
-    return await _read(request, via, _checked(request), kind)
+    return await _read(request, via, verified_body(request), kind)
 
 
 def _via(request: StreamingRequest) -> Via:
@@ -45,18 +55,13 @@ def _via(request: StreamingRequest) -> Via:
         raise BadRequest(f"`via` is one of {', '.join(Via)}.") from error
 
 
-def _checked(request: StreamingRequest) -> AsyncIterator[bytes]:
-    digests = declared_digests(JoinedFields(request.headers))
-    return verified(request.body, digests) if digests else request.body
-
-
 async def _read_form(request: StreamingRequest, via: Via) -> Response:
     await admit_form(request)
     response = None
     content_type, limits = request.headers["Content-Type"], services().form_limits
-    async with aclosing(form_parts(_checked(request), content_type, limits)) as parts:
+    async with aclosing(form_parts(verified_body(request), content_type, limits)) as parts:
         async for part in parts:
-            if (chunks := await _file(part)) is None:
+            if (chunks := await file_of(part)) is None:
                 continue
             if response is not None:
                 raise BadForm("The form has more than one file.")
@@ -67,18 +72,10 @@ async def _read_form(request: StreamingRequest, via: Via) -> Response:
     return response
 
 
-async def _file(part: Part) -> AsyncIterable[bytes] | None:
-    """Give the content of a part that is a file, and no file input that was left empty."""
-    if part.filename == "":
-        first = await anext(part, b"")
-        return chained([first], part) if first else None
-    return None if part.filename is None else part
-
-
 async def _read(
     request: StreamingRequest, via: Via, chunks: AsyncIterable[bytes], kind: str
 ) -> Response:
-    if request.accept_mimetypes.best == "application/json":
+    if request.accept_mimetypes.best_match([ANY_TYPE, JSON_TYPE], ANY_TYPE) == JSON_TYPE:
         found = asdict(await services().reading.describe(chunks, via))
         told = {"via": via, "size": found["size"], "sha256": found["sha256"], "media_type": kind}
         return jsonify(told | {"lines": found["lines"]})

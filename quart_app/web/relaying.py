@@ -15,9 +15,9 @@ from werkzeug.routing import BaseConverter
 from quart_app.errors import BadRequest, BadUrl, UpstreamFailed
 from quart_app.models import KIB
 from quart_app.streaming import checked_form
+from quart_app.web.bodies import HARMLESS, lifetime_of
 from quart_app.web.context import services, streaming_request
 from quart_app.web.representation import file_json
-from quart_app.web.uploads import lifetime_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -36,10 +36,6 @@ relaying = Blueprint("relaying", __name__)
 
 #: Largest JSON of a request to fetch.
 MAX_REQUEST_SIZE = 64 * KIB
-
-#: What others wrote must not act in this service's name: browsers give such a document an origin
-#: of its own, without scripts, forms or pop-ups, and take every type as it is declared.
-GUARDS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 #: Statuses that never have a body (RFC 9110, 6.4.1).
 BODYLESS = {204, 304}
@@ -150,7 +146,7 @@ async def _answered(answer: Answer) -> Response:
     response.headers.clear()
     for name, value in answer.fields:
         response.headers.add(name, value)
-    for name, value in GUARDS.items():
+    for name, value in HARMLESS.items():
         response.headers.add(name, value)
     return response
 

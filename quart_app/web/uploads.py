@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, jsonify
@@ -13,22 +12,27 @@ from quart_app.protocol.digests import declared_digests
 from quart_app.protocol.headers import as_utf8
 from quart_app.protocol.names import display_name, media_type, parse_disposition_name
 from quart_app.services import Upload
-from quart_app.streaming import chained, form_parts, verified
-from quart_app.web.bodies import admit_form, admit_raw, is_form
+from quart_app.streaming import form_parts
+from quart_app.web.bodies import (
+    admit_form,
+    admit_raw,
+    file_of,
+    is_form,
+    lifetime_of,
+    verified_body,
+)
 from quart_app.web.context import JoinedFields, services, streaming_request
 from quart_app.web.representation import file_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable
+    from collections.abc import AsyncGenerator
 
     from quart_app.models import File
     from quart_app.streaming import Part, StreamingRequest
 
-__all__ = ["lifetime_of", "uploads"]
+__all__ = ["uploads"]
 
 uploads = Blueprint("uploads", __name__)
-
-MOST_SECONDS = 100 * 365 * 86_400
 
 
 @uploads.post("/upload")
@@ -79,24 +83,16 @@ async def _store_form(request: StreamingRequest) -> Response:
 async def _form_uploads(
     request: StreamingRequest, fields: dict[str, list[str]]
 ) -> AsyncGenerator[Upload]:
-    digests, lifetime = declared_digests(JoinedFields(request.headers)), lifetime_of(request)
-    body = verified(request.body, digests) if digests else request.body
-    content_type = request.headers["Content-Type"]
-    found = 0
-    async with aclosing(form_parts(body, content_type, services().form_limits)) as parts:
+    lifetime, content_type = lifetime_of(request), request.headers["Content-Type"]
+    found, limits = 0, services().form_limits
+    async with aclosing(form_parts(verified_body(request), content_type, limits)) as parts:
         async for part in parts:
             if part.filename is None:
                 fields.setdefault(part.name, []).append(await _text(part))
-                continue
-            chunks: AsyncIterable[bytes] = part
-            if not part.filename:
-                first = await anext(part, b"")
-                if not first:  # a file input that was left empty
-                    continue
-                chunks = chained([first], part)
-            found += 1
-            name = display_name(part.filename)
-            yield Upload(chunks, name, media_type(part.media_type, name), lifetime=lifetime)
+            elif (chunks := await file_of(part)) is not None:
+                found += 1
+                name = display_name(part.filename)
+                yield Upload(chunks, name, media_type(part.media_type, name), lifetime=lifetime)
     if not found:
         raise BadForm("The form has no file.")
 
@@ -106,22 +102,6 @@ async def _text(part: Part) -> str:
         return b"".join([chunk async for chunk in part]).decode()
     except UnicodeDecodeError as error:
         raise BadForm("A field is not UTF-8.") from error
-
-
-def lifetime_of(request: StreamingRequest) -> timedelta | None:
-    """Give how long the file of a request is to be kept, or None for ever.
-
-    Raises:
-        BadRequest: `Expires-In` is no number of seconds, or too large a one.
-    """
-    text = request.headers.get("Expires-In")
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_SECONDS))):
-        raise BadRequest("`Expires-In` is a whole number of seconds.")
-    if not 0 < int(text) <= MOST_SECONDS:
-        raise BadRequest(f"`Expires-In` is from 1 to {MOST_SECONDS} seconds.")
-    return timedelta(seconds=int(text))
 
 
 def _created(kept: list[File], **more: Any) -> Response:

@@ -4,13 +4,13 @@ It is the "after" of the examples in `flask_literal`, and what the asynchronous 
 measured against. Run it with `gunicorn benchmarks.servers.flask_app:app`, with sync workers or
 gthread ones.
 
-Shared with the service are only rules that Flask developers take from a library and that move no
-bytes: `quart_app.errors` and `models`, and from `quart_app.protocol` names, digests, conditions,
-ranges, the form parser, the codecs and the policy on addresses. Everything that reads, writes or
-waits is its own, and blocks: files through `open` and the kernel's `sendfile`, SQLite through
-`sqlite3`, other hosts through `httpx`. A stored file costs what it costs the service: SHA-256
-while writing, fsync, rename, fsync of the directory, then a row that is on disk
-(`synchronous=FULL`) before the client is answered.
+Shared with the service are only rules that Flask developers take from a library:
+`quart_app.errors` and `models`, and pure modules of `quart_app.protocol`, among them names,
+digests, ranges, the form parser, the codecs, and the policies on addresses and fields. Everything
+that reads, writes or waits is its own, and blocks: files through `open` and the kernel's
+`sendfile`, SQLite through `sqlite3`, other hosts through `httpx`. A stored file costs what it costs
+the service: SHA-256 while writing, fsync, rename, fsync of the directory, then a row that is on
+disk (`synchronous=FULL`) before the client is answered.
 """
 
 from __future__ import annotations

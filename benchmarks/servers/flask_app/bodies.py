@@ -18,6 +18,7 @@ from quart_app.errors import (
     UnsupportedEncoding,
 )
 from quart_app.protocol.digests import ALGORITHMS
+from quart_app.protocol.headers import is_coded
 from quart_app.protocol.multipart import FormParser, PartHeader, boundary_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from quart_app.protocol.multipart import Event
 
 FORM_TYPE = "multipart/form-data"
+
+#: What others wrote must not act in this service's name.
+HARMLESS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 
 def body(limit: float = MAX_UPLOAD_SIZE) -> Iterator[bytes]:
@@ -148,6 +152,5 @@ def form_body() -> Iterator[bytes]:
 
 def refuse_coding() -> None:
     """Refuse what would not be the file's own bytes."""
-    codings = request.headers.get("Content-Encoding", "")
-    if {coding.strip().lower() for coding in codings.split(",")} - {"identity", ""}:
+    if is_coded(request.headers.get("Content-Encoding")):
         raise UnsupportedEncoding("Send the file's own bytes, without Content-Encoding.")

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
 
-from benchmarks.servers.flask_app.bodies import body, form_body, form_parts, is_form, refuse_coding
+from benchmarks.servers.flask_app.bodies import (
+    HARMLESS,
+    body,
+    form_body,
+    form_parts,
+    is_form,
+    refuse_coding,
+)
 from benchmarks.servers.flask_app.settings import MAX_EXPANSION, MAX_UPLOAD_SIZE
 from quart_app.errors import BadRequest, NotFound
 from quart_app.protocol.codecs import CsvToNdjson, Gunzip, Gzip, NdjsonToCsv
@@ -26,9 +33,6 @@ if TYPE_CHECKING:
     from quart_app.protocol.codecs import Codec
 
 converting = Blueprint("converting", __name__)
-
-#: What a page of another site has its visitors' browsers post must not run as one of ours.
-HARMLESS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 CODECS: dict[str, tuple[str, Callable[[], Codec]]] = {
     "gzip": ("application/gzip", Gzip),

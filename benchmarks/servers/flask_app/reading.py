@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from flask import Blueprint, Response, request
 
 from benchmarks.servers.flask_app.bodies import (
+    HARMLESS,
     body,
     form_body,
     form_parts,
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
 reading = Blueprint("reading", __name__)
 
-#: What a page of another site has its visitors' browsers post must not run as one of ours.
-HARMLESS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
+#: What is sent unless JSON is asked for: the body, of whatever type.
+ANY_TYPE = "application/octet-stream"
+JSON_TYPE = "application/json"
 
 
 class Spool(Protocol):
@@ -48,7 +50,7 @@ def read_data() -> Response | dict[str, Any]:
     refuse_coding()
     with ExitStack() as stack:
         kind, spool = _spooled(via, stack)
-        if request.accept_mimetypes.best == "application/json":
+        if request.accept_mimetypes.best_match([ANY_TYPE, JSON_TYPE], ANY_TYPE) == JSON_TYPE:
             return {"via": via, **_described(spool), "media_type": kind}
         response = Response(_pieces(spool), headers=HARMLESS, content_type=kind)
         # The server closes the response whatever happens, and the temporary file with it.

@@ -16,7 +16,7 @@ import httpx
 from flask import Blueprint, Response, request
 from werkzeug.routing import PathConverter
 
-from benchmarks.servers.flask_app.bodies import body, checked_form, is_form
+from benchmarks.servers.flask_app.bodies import HARMLESS, body, checked_form, is_form
 from benchmarks.servers.flask_app.representation import file_json
 from benchmarks.servers.flask_app.settings import ALLOW_FETCH, PROXY_TARGETS, STALL_TIMEOUT
 from benchmarks.servers.flask_app.storage import Upload, admit, store
@@ -30,6 +30,7 @@ from quart_app.protocol.forwarding import (
     request_to_origin,
     request_to_target,
 )
+from quart_app.protocol.headers import is_coded
 from quart_app.protocol.names import display_name, media_type, parse_disposition_name
 
 if TYPE_CHECKING:
@@ -42,9 +43,6 @@ relaying = Blueprint("relaying", __name__)
 MOST_REDIRECTS = 10
 #: Largest JSON of a request to fetch.
 MAX_REQUEST_SIZE = 64 * KIB
-
-#: What others wrote must not act in this service's name.
-GUARDS = [("Content-Security-Policy", "sandbox"), ("X-Content-Type-Options", "nosniff")]
 
 #: The scheme of a URL, whose second slash many a server in front takes for one too many.
 SCHEME = re.compile(r"/*([a-z][a-z0-9+.-]*):/{1,2}(?=[^/])", re.IGNORECASE)
@@ -103,7 +101,7 @@ def relay(url: str) -> Response:  # noqa: ARG001  # has lost its percent-encodin
     if "Accept-Encoding" not in request.headers:  # or httpx would ask for what it can decode
         asked.append(("Accept-Encoding", "identity"))
     answer = _sent(REMOTE, _request(REMOTE, request.method, _asked_url(), asked))
-    return _streamed(answer, answer_of_origin(answer.headers.multi_items()) + GUARDS)
+    return _streamed(answer, [*answer_of_origin(answer.headers.multi_items()), *HARMLESS.items()])
 
 
 def _asked_url() -> str:
@@ -122,7 +120,7 @@ def fetch() -> tuple[dict[str, object], int, dict[str, str]]:
     # A coding would make others of the file's bytes.
     outgoing = _request(REMOTE, "GET", url, [("Accept-Encoding", "identity")])
     with closing(_sent(REMOTE, outgoing)) as answer:
-        if answer.status_code != 200 or "Content-Encoding" in answer.headers:
+        if answer.status_code != 200 or is_coded(answer.headers.get("Content-Encoding")):
             raise UpstreamFailed(f"The other server answered {answer.status_code}.")
         length = answer.headers.get("Content-Length", "")
         admit(int(length) if length.isdecimal() else None)
@@ -163,7 +161,7 @@ def proxy(target: str | None) -> Response:
         content = checked_form(content, request.headers["Content-Type"])
     outgoing = _request(TARGETS, "POST", _target_url(target), fields, content)
     answer = _sent(TARGETS, outgoing)
-    return _streamed(answer, answer_of_target(answer.headers.multi_items()))
+    return _streamed(answer, [*answer_of_target(answer.headers.multi_items()), *HARMLESS.items()])
 
 
 def _target_url(name: str | None) -> str:

@@ -68,6 +68,24 @@ def test_described(client: httpx.Client, via: str, data: bytes, lines: int) -> N
     }
 
 
+@pytest.mark.parametrize(
+    ("accept", "described"),
+    [
+        ("application/json", True),
+        ("APPLICATION/JSON", True),
+        ("text/html, application/json", True),
+        ("application/json, text/plain, */*", True),
+        ("*/*", False),
+        ("application/json;q=0", False),
+        ("*/*, application/json;q=0", False),
+        ("application/json;q=0.1, */*", False),
+    ],
+)
+def test_what_the_client_accepts(client: httpx.Client, accept: str, described: bool) -> None:
+    answer = client.post("/read_data", content=b"abc", headers={"Accept": accept})
+    assert (answer.content != b"abc") is described
+
+
 def test_no_lines_of_what_is_no_text(client: httpx.Client) -> None:
     headers = {"Accept": "application/json"}
     described = client.post("/read_data", content=BYTES, headers=headers).json()

@@ -282,6 +282,8 @@ class TestProxied:
 
     def test_refusal_streams_back(self, client: httpx.Client) -> None:
         response = client.post("/proxy/refuse", content=b"x" * 1000)
+        assert response.headers["Content-Security-Policy"] == "sandbox"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert (response.status_code, response.content) == (403, b"no")
 
     @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """This service on stock Hypercorn, or on its own layer without zero-copy downloads; on uvloop.
 
-python -m benchmarks.servers.quart_app_stock [--read-ahead]
+python -m benchmarks.servers.quart_app_variants [--read-ahead]
 """
 
 from __future__ import annotations
