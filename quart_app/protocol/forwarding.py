@@ -43,8 +43,11 @@ ANSWER_OF_ORIGIN = frozenset(
 #: What is made anew, is for this service, or would make a target trust what a client says of its
 #: own address.
 NOT_TO_TARGET = frozenset(
-    {"content-length", "cookie", "expect", "forwarded", "host", "via", "x-real-ip"}
-)
+    {
+        "cf-connecting-ip", "content-length", "cookie", "expect", "forwarded", "host",
+        "remote-addr", "true-client-ip", "via", "x-client-ip", "x-cluster-client-ip", "x-real-ip",
+    }
+)  # fmt: skip
 NOT_TO_TARGET_PREFIXES = ("x-forwarded-",)
 
 #: Orders to the server in front of this one.
@@ -71,8 +74,14 @@ def request_to_target(fields: Fields) -> Fields:
     return [
         (name, value)
         for name, value in _end_to_end(fields)
-        if name.lower() not in NOT_TO_TARGET and not name.lower().startswith(NOT_TO_TARGET_PREFIXES)
+        if (key := _variable(name)) not in NOT_TO_TARGET
+        and not key.startswith(NOT_TO_TARGET_PREFIXES)
     ]
+
+
+def _variable(name: str) -> str:
+    """Spell a name as CGI and WSGI have it, which tell no underscore from a hyphen."""
+    return name.lower().replace("_", "-")
 
 
 def answer_of_target(fields: Fields) -> Fields:

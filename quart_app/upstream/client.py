@@ -157,11 +157,15 @@ def _headers(request: httpx.Request, fields: Fields) -> httpx.Headers:
     if "content-length" in named:
         named.add("transfer-encoding")
     made = [(name, value) for name, value in request.headers.raw if _key(name) not in named]
-    return httpx.Headers([*made, *((name.encode(), value.encode()) for name, value in fields)])
+    return httpx.Headers([*made, *((_raw(name), _raw(value)) for name, value in fields)])
 
 
 def _key(name: bytes) -> str:
     return name.decode("ascii").lower()
+
+
+def _raw(field: str) -> bytes:
+    return field.encode("iso-8859-1")
 
 
 def _fields(response: httpx.Response) -> Fields:

@@ -22,6 +22,10 @@ __all__ = ["Exchange"]
 #: Largest header section of an answer.
 MAX_HEAD_SIZE = 64 * KIB
 
+#: Chunks of a body under this size are put together, at most so many at once.
+SMALL_SIZE = 64 * KIB
+MOST_JOINED = 256
+
 #: Most interim answers (1xx) before the answer.
 MOST_INTERIM = 64
 
@@ -45,6 +49,7 @@ class Exchange:
         self._http = BulkConnection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_SIZE)
         self._sender: asyncio.Task[None] | None = None
         self._refused = False
+        self._ahead: Any = None
 
     async def start(self, request: h11.Request, body: AsyncIterable[bytes] | None) -> h11.Response:
         """Send a request; gives the head of its answer as soon as there is one.
@@ -67,6 +72,11 @@ class Exchange:
         if body is not None:
             self._wire.be_patient(True)
             self._sender = asyncio.create_task(self._send(body))
+        # A head that drips would else take as long as it likes.
+        async with asyncio.timeout(self._wire.timeout if body is None else None):
+            return await self._head()
+
+    async def _head(self) -> h11.Response:
         for _ in range(MOST_INTERIM):
             event = await self._event()
             if isinstance(event, h11.Response):
@@ -94,15 +104,36 @@ class Exchange:
         """Give the answer's body, as it is coded, in the pieces that arrived; raises as `start`."""
         try:
             while isinstance(event := await self._event(), h11.Data):
-                yield bytes(event.data)
-            if not self._refused:  # who answers before it has read all may still want the rest
-                await settled(self._sender)
+                yield self._joined(event)
+                await asyncio.sleep(0)
+            if self._sender is not None and not self._refused:
+                # Who answers before it has read all may still want the rest.
+                await asyncio.wait([self._sender])
         finally:
             await self.close()
 
+    def _joined(self, first: h11.Data) -> bytes:
+        """Put small chunks together that have come already; a server may send them by the byte."""
+        parts, size = [bytes(first.data)], len(first.data)
+        while size < SMALL_SIZE and len(parts) < MOST_JOINED:
+            try:
+                self._ahead = self._http.next_event()
+            except h11.RemoteProtocolError as error:
+                self._ahead = error
+            if not isinstance(self._ahead, h11.Data):
+                break
+            parts.append(bytes(self._ahead.data))
+            size += len(self._ahead.data)
+            self._ahead = None
+        return b"".join(parts)
+
     async def _event(self) -> Any:
-        while (event := self._http.next_event()) is h11.NEED_DATA:
+        event, self._ahead = self._ahead or self._http.next_event(), None
+        while event is h11.NEED_DATA:
             self._http.receive_data(await self._wire.read())
+            event = self._http.next_event()
+        if isinstance(event, Exception):
+            raise event
         return event
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ import structlog
 from quart import Blueprint, Response, jsonify
 from werkzeug.routing import BaseConverter
 
-from quart_app.errors import BadRequest, BadUrl, UpstreamFailed
+from quart_app.errors import BadForm, BadRequest, BadUrl, UpstreamFailed
 from quart_app.models import KIB
 from quart_app.streaming import checked_form
 from quart_app.web.bodies import HARMLESS, lifetime_of
@@ -100,6 +100,8 @@ def _sound_body(request: StreamingRequest, size: int | None) -> AsyncIterator[by
     """Give the body as it is, with an eye on the form it may be."""
     if request.mimetype != "multipart/form-data" or "Content-Encoding" in request.headers:
         return request.body
+    if size == 0:  # the head alone would be a whole request
+        raise BadForm("The form ends before its closing boundary.")
     limits = services().form_limits.for_passing()
     return checked_form(request.body, request.headers["Content-Type"], limits, size)
 
@@ -135,7 +137,9 @@ def _query(request: StreamingRequest) -> str:
 
 
 def _fields(request: StreamingRequest) -> Fields:
-    return list(request.headers.items())
+    """Give the fields as they came; Quart adds one of its own."""
+    raw = request.scope["headers"]
+    return [(name.decode("iso-8859-1"), value.decode("iso-8859-1")) for name, value in raw]
 
 
 async def _answered(answer: Answer) -> Response:
@@ -145,7 +149,8 @@ async def _answered(answer: Answer) -> Response:
     response = Response(None if answer.status in BODYLESS else _told(answer), answer.status)
     response.headers.clear()
     for name, value in answer.fields:
-        response.headers.add(name, value)
+        if answer.status not in BODYLESS or name.lower() != "content-length":
+            response.headers.add(name, value)
     for name, value in HARMLESS.items():
         response.headers.add(name, value)
     return response

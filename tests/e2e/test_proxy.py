@@ -210,6 +210,19 @@ class TestPassing:
         assert came["user-agent"] == client.headers["user-agent"]
         assert not {"x-hop", "cookie", "x-forwarded-for"} & came.keys()
 
+    def test_fields_as_they_came(self, server: ServerProcess, origin: Origin) -> None:
+        """To the byte; and none of this service's own, or that names another client's address."""
+        origin.on("/default", echo)
+        with wire(server) as client:
+            client.send(
+                "POST /proxy HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\nX-U: é\r\n"
+                "Remote-Addr: 9.9.9.9\r\nX_Forwarded_For: 9.9.9.9\r\n\r\n".encode()
+            )
+            assert client.response().status == 200
+        came = origin.visits[0].head
+        assert came["x-u"].encode("latin-1") == "é".encode()
+        assert not {"remote-addr", "x_forwarded_for"} & came.keys()
+
     def test_redirects_are_the_clients(self, client: httpx.Client, origin: Origin) -> None:
         place = "Location: http://127.0.0.1:1/x"
 
@@ -394,6 +407,12 @@ class TestTrouble:
         comes_to_nothing(lambda: [v for v in origin.visits if v.socket.fileno() != -1])
         assert complete == []
 
+    def test_form_without_a_byte(self, client: httpx.Client, origin: Origin) -> None:
+        origin.on("/default", echo)
+        response = client.post("/proxy", content=b"", headers={"Content-Type": form_type})
+        assert code(response) == (400, "bad_form")
+        assert origin.visits == []
+
     def test_no_boundary(self, client: httpx.Client, origin: Origin) -> None:
         origin.on("/default", echo)
         response = client.post(
@@ -401,6 +420,24 @@ class TestTrouble:
         )
         assert code(response) == (400, "bad_form")
         assert origin.visits == []
+
+    def test_stops_while_a_destination_reads_no_more(
+        self, start: Callable[..., ServerProcess], origin: Origin
+    ) -> None:
+        """It has answered, and who asked is gone."""
+        server = start(settings={"proxy_targets": targets(origin), "drain": 1}, command=SERVE)
+
+        def answer_and_wait(visit: Visit) -> None:
+            visit.answer(b"hi")
+            threading.Event().wait(20)
+
+        origin.on("/default", answer_and_wait)
+        with wire(server) as client:
+            client.request("POST /proxy", f"Content-Length: {100 * MIB}")
+            client.send(BYTES)
+            client.response().read()
+            client.reset()
+        server.stop()
 
     def test_loop(self, start: Callable[..., ServerProcess]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as reserved:
