@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -247,6 +248,19 @@ class TestClosedByTheServer:
             assert await post(client, origin.url) == 200
             assert origin.asked == [0, 1]
 
+    @pytest.mark.parametrize("said", [b"", OK])
+    async def test_at_rest_and_only_the_kernel_knows(
+        self, monkeypatch: pytest.MonkeyPatch, said: bytes
+    ) -> None:
+        monkeypatch.setattr(pool, "PROBATION", 0)
+        async with served(Origin()) as origin, asking() as client:
+            await get(client, origin.url)
+            raw = origin.alive[0].get_extra_info("socket").dup()
+            raw.sendall(said) if said else raw.shutdown(socket.SHUT_WR)
+            raw.close()
+            assert await post(client, origin.url) == 200  # nothing lets the loop look before
+            assert origin.asked == [0, 1]
+
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     async def test_under_a_request_without_a_body(self, method: str) -> None:
         """It is sent once more, on a new connection."""
@@ -287,7 +301,8 @@ class TestClosedByTheServer:
                 )
             assert origin.asked == [0, 0]
 
-    async def test_says_something_unasked(self) -> None:
+    async def test_says_something_unasked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pool, "IDLE_TIME", 3600)
         async with served(Origin()) as origin, asking() as client:
             await get(client, origin.url)
             origin.alive[0].write(OK)
@@ -317,6 +332,13 @@ class TestBounds:
             await get(client, origin.url)
             assert origin.asked == [0, 1]
             await come_true(lambda: not origin.alive)
+
+    async def test_timer_that_is_late(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with served(Origin()) as origin, asking() as client:
+            await get(client, origin.url)
+            monkeypatch.setattr(pool, "IDLE_TIME", 0)
+            await get(client, origin.url)
+            assert origin.asked == [0, 1]
 
     async def test_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A request never waits; what is too many is closed, the longest at rest first."""
