@@ -72,13 +72,13 @@ class Client:
             transport=Transport(connector),
             trust_env=False,
             timeout=None,  # the connector's hold  # noqa: S113
-            headers={"Connection": "close", "User-Agent": "quart-app"},
+            headers={"User-Agent": "quart-app"},
             # What one client's server sets would be sent along with another client's request.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
     async def close(self) -> None:
-        """Close it."""
+        """Close it, and the connections it keeps."""
         await self._client.aclose()
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""One request and its answer over a connection of their own, sent and received at once."""
+"""One request and its answer over a connection, sent and received at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import h11
 from quart_app.models import KIB
 from quart_app.protocol.http1 import BulkConnection
 from quart_app.streaming import settled
+from quart_app.upstream.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable
-
-    from quart_app.upstream.wire import Wire
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable
 
 __all__ = ["Exchange"]
 
@@ -41,10 +40,13 @@ class Exchange:
     the server takes it.
 
     Args:
-        wire: The connection; the exchange closes it.
+        wire: The connection; the exchange closes it,
+        keep: or gives it back here when both are complete, and another exchange may follow.
     """
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, keep: Callable[[Wire], None]) -> None:
+        self._keep = keep
+        self._closed = False
         self._wire = wire
         self._http = BulkConnection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_SIZE)
         self._sender: asyncio.Task[None] | None = None
@@ -138,7 +140,19 @@ class Exchange:
 
     async def close(self) -> None:
         """Break off what is not complete; the server sees that it is not."""
-        self._wire.close()
+        if not self._closed:
+            self._closed = True
+            release = self._keep if self._is_complete() else Wire.close
+            release(self._wire)
         if self._sender is not None:
             self._sender.cancel()
             await settled(self._sender)
+
+    def _is_complete(self) -> bool:
+        if self._http.their_state is h11.SEND_BODY:
+            with suppress(h11.RemoteProtocolError):
+                self._http.next_event()  # the end of an answer without a body, which nobody reads
+        sent = self._sender is None or self._sender.done()
+        # h11 is done with neither side where one of them has said `Connection: close`.
+        both = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+        return sent and both and self._http.trailing_data == (b"", False)

@@ -1,29 +1,38 @@
-"""The way httpx's requests take: one connection each, to an address that policy allows."""
+"""The way httpx's requests take: kept or new connections to addresses that policy allows."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import h11
 import httpx
 
 from quart_app.upstream.exchange import Exchange
+from quart_app.upstream.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator
 
     from quart_app.upstream.connecting import Connector
+    from quart_app.upstream.pool import Destination
+    from quart_app.upstream.wire import Wire
 
 __all__ = ["Transport"]
+
+#: Methods whose requests are sent again on a new connection where a kept one turns out closed.
+REPEATABLE = {"GET", "HEAD"}
+
+#: Schemes of `Authorization` that hold for a connection, which thus serves nobody else (RFC 4559).
+BINDING_SCHEMES = {"negotiate", "ntlm"}
 
 
 class Transport(httpx.AsyncBaseTransport):
     """HTTP/1.1 for httpx where its own transport falls short.
 
     httpcore reads an answer only once the request is sent, looks names up apart from what checks
-    them, and copies each byte several times. Here every request has a connection of its own, as
-    one that was kept could be closed under a body that cannot be sent twice; and no number of
-    requests ever waits for another.
+    them, and copies each byte several times. Here no number of requests ever waits for another:
+    where no kept connection is at rest, a new one is opened.
 
     Args:
         connector: Opens the connections.
@@ -31,6 +40,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
+        self._pool = Pool()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and give the answer; its stream holds the connection.
@@ -40,18 +50,36 @@ class Transport(httpx.AsyncBaseTransport):
             BlockedAddress: Policy speaks against where it leads.
             Exception: As `Connector.connect` and `Exchange.start` do.
         """
-        url = request.url
+        url, tls = request.url, request.url.scheme == "https"
         host = url.raw_host.decode("ascii")
         endpoint = self._connector.policy.admit(url.scheme, url.userinfo, host, url.port)
-        wire = await self._connector.connect(endpoint, tls=url.scheme == "https")
-        exchange = Exchange(wire)
+        destination = endpoint, tls
+        if request.headers.get("authorization", "").partition(" ")[0].lower() in BINDING_SCHEMES:
+            request.headers["connection"] = "close"
+        body = _body(request)
+        once_only = body is not None or request.method not in REPEATABLE
+        wire = self._pool.take(destination, once_only=once_only)
+        if wire is not None:
+            try:
+                return await self._exchange(wire, destination, request, body)
+            except (ConnectionError, h11.RemoteProtocolError):
+                if wire.heard or once_only:
+                    raise
+        wire = await self._connector.connect(endpoint, tls=tls)
+        return await self._exchange(wire, destination, request, body)
+
+    async def _exchange(
+        self,
+        wire: Wire,
+        destination: Destination,
+        request: httpx.Request,
+        body: AsyncIterable[bytes] | None,
+    ) -> httpx.Response:
+        exchange = Exchange(wire, partial(self._pool.give, destination))
         try:
             head = h11.Request(
-                method=request.method, target=url.raw_path, headers=request.headers.raw
+                method=request.method, target=request.url.raw_path, headers=request.headers.raw
             )
-            framed = {"content-length", "transfer-encoding"} & set(request.headers)
-            body = request.stream if framed else None
-            assert body is None or isinstance(body, httpx.AsyncByteStream)
             answer = await exchange.start(head, body)
         except BaseException:
             await exchange.close()
@@ -59,6 +87,16 @@ class Transport(httpx.AsyncBaseTransport):
         return httpx.Response(
             answer.status_code, headers=answer.headers.raw_items(), stream=_Answer(exchange)
         )
+
+    async def aclose(self) -> None:
+        """Close the connections at rest."""
+        self._pool.close()
+
+
+def _body(request: httpx.Request) -> AsyncIterable[bytes] | None:
+    framed = {"content-length", "transfer-encoding"} & set(request.headers)
+    assert isinstance(request.stream, httpx.AsyncByteStream)
+    return request.stream if framed else None
 
 
 class _Answer(httpx.AsyncByteStream):

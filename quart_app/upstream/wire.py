@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from socket import MSG_PEEK
 from typing import TYPE_CHECKING, cast
 
 from quart_app.models import KIB
@@ -41,6 +42,10 @@ class Wire(asyncio.Protocol):
             have asyncio throw away the answer that is still in the kernel.
         timeout: Longest wait without progress in seconds.
         encrypted: What is left in the kernel is of no use.
+
+    Attributes:
+        heard: Something has arrived since it was last taken into use.
+        reused: It has been at rest and taken into use again.
     """
 
     def __init__(self, twin: socket, timeout: float, *, encrypted: bool) -> None:
@@ -57,6 +62,9 @@ class Wire(asyncio.Protocol):
         self._writable.set()
         self._patience: asyncio.Timeout | None = None
         self._patient = False
+        self._resting = False
+        self.heard = False
+        self.reused = False
 
     # What the transport calls.
 
@@ -67,6 +75,10 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Keep bytes until they are read."""
+        self.heard = True
+        if self._resting:  # nobody has asked
+            self.close()
+            return
         self._chunks.append(data)
         self._held += len(data)
         if self._held >= READ_AHEAD_SIZE and not self._paused:
@@ -172,6 +184,34 @@ class Wire(asyncio.Protocol):
         """Break the connection off, whatever is still unsent."""
         self._transport.abort()
         self._end(None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can come."""
+        return self._ended
+
+    def rest(self) -> bool:
+        """Have nothing come from now on, or the connection close; tell whether it is fit for it."""
+        self._resting = self._is_quiet()
+        return self._resting
+
+    def wake(self) -> bool:
+        """Take it into use again; tell whether it still is as it was left."""
+        self._resting, self.heard, self.reused = False, False, True
+        return self._is_quiet()
+
+    def _is_quiet(self) -> bool:
+        if self._ended or self._chunks or self._transport.is_closing():
+            return False
+        if self._transport.get_write_buffer_size():
+            return False
+        try:
+            self._twin.recv(1, MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False  # there is something, or the end
 
     def _end(self, error: BaseException | None) -> None:
         self._error = self._error or error

@@ -19,7 +19,7 @@ from tests.e2e.origins import Origin, Visit, answer
 from tests.waiting import comes_to_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import httpx
 
@@ -90,6 +90,26 @@ class TestRelay:
         assert not gone & told.keys()
         assert told["content-security-policy"] == "sandbox"
         assert told["x-content-type-options"] == "nosniff"
+
+    @pytest.mark.parametrize("stops", [False, True])
+    def test_connection_at_rest(
+        self, start: Callable[..., ServerProcess], origin: Origin, stops: bool
+    ) -> None:
+        """It ends with its time, or with the service."""
+        left = threading.Event()
+
+        def stay(visit: Visit) -> None:
+            visit.answer(b"x")
+            visit.is_left()
+            left.set()
+
+        url = origin.on("/rest", stay)
+        server = start(settings={"allow_fetch": json.dumps([origin.netloc])})
+        with session(server) as client:
+            assert relayed(client, url).content == b"x"
+        if stops:
+            server.stop()
+        assert left.wait(60)
 
     def test_url_as_it_is(self, client: httpx.Client, origin: Origin) -> None:
         origin.on("/a%20b%2Fc", lambda visit: visit.answer(b"x"))

@@ -110,8 +110,8 @@ async def test_rebinding() -> None:
     assert server.connections == 1
 
 
-async def test_every_request_looks_up_again() -> None:
-    """A connection of before does not serve a name that leads elsewhere now."""
+async def test_every_connection_looks_up_again() -> None:
+    """No address is kept for longer than a connection to it."""
     server = Server()
     resolver = Resolver(["127.0.0.1"], ["127.0.0.99"])
     async with served(server) as port, client_of(resolver, Endpoint(NAME, port)) as client:

@@ -1,0 +1,96 @@
+"""Connections that rest between two exchanges."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from quart_app.protocol.addresses import Endpoint
+    from quart_app.upstream.wire import Wire
+
+__all__ = ["Destination", "Pool"]
+
+#: Most connections at rest, and most to one destination.
+MOST_IDLE = 32
+MOST_IDLE_EACH = 8
+
+#: Seconds of rest after which a connection is closed: servers wait for 2 (gunicorn) and more, and
+#: one that the server closes first may fail a request.
+IDLE_TIME = 1.5
+
+#: Seconds of rest after which the server is seen to keep the connection.
+PROBATION = 0.02
+
+#: An endpoint as policy has admitted it, and whether TLS leads there.
+Destination: TypeAlias = "tuple[Endpoint, bool]"
+
+
+class _Idle(NamedTuple):
+    destination: Destination
+    wire: Wire
+    since: float
+
+
+class Pool:
+    """Keeps connections for the next request to the same destination; nobody waits for one.
+
+    A pool belongs to one policy: what it gives leads to an address that was checked for that very
+    host under that very policy. A connection at rest costs no task, and one that ends, or on which
+    anything arrives, closes itself.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[_Idle] = []  # the longest at rest first
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def take(self, destination: Destination, *, once_only: bool) -> Wire | None:
+        """Give a connection, the last used first, or None where a new one is needed.
+
+        Args:
+            destination: Where it leads.
+            once_only: The request cannot be sent again. Some servers close after an answer that
+                does not say so, so it gets only a connection that is seen to be kept.
+        """
+        now = asyncio.get_running_loop().time()
+        for idle in self._idle[::-1]:
+            kept = idle.wire.reused or now - idle.since >= PROBATION
+            if idle.destination == destination and (kept or not once_only):
+                self._idle.remove(idle)
+                if now - idle.since < IDLE_TIME and idle.wire.wake():
+                    return idle.wire
+                idle.wire.close()
+        return None
+
+    def give(self, destination: Destination, wire: Wire) -> None:
+        """Keep a connection after an exchange that is complete, or close it."""
+        if self._closed or not wire.rest():
+            wire.close()
+            return
+        loop = asyncio.get_running_loop()
+        self._idle = [idle for idle in self._idle if not idle.wire.ended]
+        same = [idle for idle in self._idle if idle.destination == destination]
+        if len(same) >= MOST_IDLE_EACH or len(self._idle) >= MOST_IDLE:
+            oldest = (same if len(same) >= MOST_IDLE_EACH else self._idle)[0]
+            self._idle.remove(oldest)
+            oldest.wire.close()
+        self._idle.append(_Idle(destination, wire, loop.time()))
+        if self._timer is None:
+            self._timer = loop.call_later(IDLE_TIME, self._expire)
+
+    def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._idle and loop.time() - self._idle[0].since >= IDLE_TIME:
+            self._idle.pop(0).wire.close()
+        due = self._idle[0].since + IDLE_TIME if self._idle else None
+        self._timer = None if due is None else loop.call_at(due, self._expire)
+
+    def close(self) -> None:
+        """Close all that rest, and from now on all that come back."""
+        self._closed = True
+        for idle in self._idle:
+            idle.wire.close()
+        self._idle.clear()
+        if self._timer is not None:
+            self._timer.cancel()
