@@ -66,13 +66,14 @@ class Server:
         self.settings = settings or {}
         self.data = directory / "data"
         self.scratch = directory / "tmp"
-        self._log = TemporaryFile()  # noqa: SIM115  # not in the directory, whose disk may be slow
+        self._said = ""
 
     def __enter__(self) -> Self:
         self.data.mkdir(parents=True)
         self.scratch.mkdir()
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         own = {"BENCHMARK_DATA": self.data, "PYTHONPATH": path, "TMPDIR": self.scratch}
+        self._log = TemporaryFile()  # not in the directory, whose disk may be slow
         self.process = subprocess.Popen(
             self.contender.arguments(str(self.data)),
             cwd=self.data,
@@ -101,7 +102,7 @@ class Server:
         """The address, once it answers there."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
-            if said := ADDRESS.search(self._said()):
+            if said := ADDRESS.search(self._read_log()):
                 address = ("127.0.0.1", int(said[1]))
                 with suppress(OSError), socket.create_connection(address):
                     return address
@@ -116,13 +117,16 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._said = self._read_log()
+        self._log.close()
 
-    def _said(self) -> str:
+    def _read_log(self) -> str:
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
     def last_words(self) -> str:
-        return "\n".join(self._said().splitlines()[-LOG_LINES:])
+        said = self._said if self._log.closed else self._read_log()
+        return "\n".join(said.splitlines()[-LOG_LINES:])
 
     def metered(self, action: Callable[[], Result]) -> tuple[Result, Usage]:
         """Do something to the server and read what it took."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.http.servers import SERVERS, session, start
+from tests.contract.api.servers import SERVERS, session, start
 from tests.e2e.clients import MIB, Wire, content, sha256, upload, wire
 from tests.waiting import eventually
 

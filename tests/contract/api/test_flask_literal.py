@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.http.servers import Gunicorn, session
+from tests.contract.api.servers import Gunicorn, session
 from tests.e2e.clients import content, form, form_type
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from tests.contract.http.origins import Origin
+    from tests.contract.api.origins import Origin
 
 BYTES = content(1_000_000)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.contract.http.origins import ETAG, REMOTE, Origin
-from tests.contract.http.servers import LIMIT, newest
+from tests.contract.api.origins import ETAG, REMOTE, Origin
+from tests.contract.api.servers import LIMIT, newest
 from tests.e2e.clients import MIB, content, form, form_type, sha256, wire
 
 if TYPE_CHECKING:

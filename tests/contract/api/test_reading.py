@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.http.servers import LIMIT, newest
+from tests.contract.api.servers import LIMIT, newest
 from tests.e2e.clients import MIB, content, curl, form, form_type, sha256, wire
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.http.servers import session
+from tests.contract.api.servers import session
 from tests.e2e.clients import MIB, content, upload
 
 if TYPE_CHECKING:

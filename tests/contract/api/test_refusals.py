@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.http.servers import LIMIT, STALL_SECONDS, newest
+from tests.contract.api.servers import LIMIT, STALL_SECONDS, newest
 from tests.e2e.clients import MIB, content, form, form_type, wire
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.contract.http.servers import LIMIT, newest
+from tests.contract.api.servers import LIMIT, newest
 from tests.e2e.clients import MIB, content, form, form_type, sha256, wire
 
 if TYPE_CHECKING:

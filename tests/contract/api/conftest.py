@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.http.differences import DIFFERENCES
-from tests.contract.http.origins import Origin, origin
-from tests.contract.http.servers import SERVERS, session, start
+from tests.contract.api.differences import DIFFERENCES
+from tests.contract.api.origins import Origin, origin
+from tests.contract.api.servers import SERVERS, session, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

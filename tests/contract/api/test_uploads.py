@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.http.servers import session
+from tests.contract.api.servers import session
 from tests.e2e.clients import MIB, content, curl, form, form_type, sha256, upload, wire
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import servers
-from tests.contract.http.differences import DIFFERENCES
+from tests.contract.api.differences import DIFFERENCES
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
