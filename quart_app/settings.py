@@ -55,7 +55,9 @@ class Settings(BaseSettings):
         ByteSize(1 * MIB), ge=0, description="bytes of a body read back that are kept in memory"
     )
     max_ratio: int = Field(
-        200, gt=0, description="bytes that a byte of gzip may expand to, past the first 16 MiB"
+        200,
+        gt=0,
+        description="bytes that a byte of gzip or a table may expand to, past the first 16 MiB",
     )
     accel_redirect: str | None = Field(
         None,

@@ -48,8 +48,10 @@ class FormLimits:
     max_fields_size: int = 1 * MIB
 
     def for_passing(self) -> FormLimits:
-        """Give bounds for who passes fields on without holding them."""
-        return replace(self, max_field_size=sys.maxsize, max_fields_size=sys.maxsize)
+        """Give bounds for who passes parts and fields on without holding them."""
+        return replace(
+            self, max_parts=sys.maxsize, max_field_size=sys.maxsize, max_fields_size=sys.maxsize
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,9 @@ class TextDecoder:
     """
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        # That of `utf-8-sig` takes a mark that is cut for the end of a text.
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._begun = False
 
     def decode(self, data: bytes, *, final: bool = False) -> str:
         """Decode the next bytes; a character that is cut waits for its rest.
@@ -61,6 +63,10 @@ class TextDecoder:
             final: Whether they are the last.
         """
         try:
-            return self._decoder.decode(data, final)
+            text = self._decoder.decode(data, final)
         except UnicodeDecodeError as error:
             raise NotText from error
+        if text and not self._begun:
+            self._begun = True
+            return text.removeprefix("\ufeff")
+        return text

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quart_app.errors import NotFound
 from quart_app.models import KIB
-from quart_app.protocol.codecs import CsvToNdjson, Gunzip, Gzip, NdjsonToCsv
-from quart_app.streaming import Digests, bursts, computed, gathered
+from quart_app.protocol.codecs import (
+    Bounded,
+    CsvToNdjson,
+    ExpansionLimit,
+    Gunzip,
+    Gzip,
+    NdjsonToCsv,
+)
+from quart_app.streaming import Digests, bursts, computed, gathered, held_back
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
@@ -41,7 +47,7 @@ class Conversion:
     media_type: str
     codec: Callable[[], Codec]
 
-    async def converted(self, chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
+    def converted(self, chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
         """Convert a stream.
 
         The first output is held back for a moment: where a short body turns out to be wrong at its
@@ -53,22 +59,7 @@ class Conversion:
         Raises:
             BodyError: As the chunks and the codec raise.
         """
-        time = asyncio.get_running_loop().time
-        held: list[bytes] = []
-        holding, begun = True, time()
-        async with aclosing(self._outputs(chunks)) as outputs:
-            async for output in outputs:
-                if output:
-                    begun = begun if held else time()
-                    held.append(output)
-                short = sum(map(len, held)) < HELD_SIZE and time() - begun < QUIET_TIME
-                if not held or (holding and short and output):
-                    continue
-                holding = False
-                yield b"".join(held)
-                held.clear()
-        if held:
-            yield b"".join(held)
+        return held_back(self._outputs(chunks), size=HELD_SIZE, hold_time=QUIET_TIME)
 
     async def _outputs(self, chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
         """Convert a stream; an empty output tells that no more comes for the moment."""
@@ -94,18 +85,21 @@ class Converting:
     """Knows the conversions.
 
     Args:
-        max_ratio: Bytes of output for each compressed byte that are believed to be no bomb.
+        max_ratio: Bytes of output for each byte of input that are believed to be no bomb.
         max_size: Most bytes of output of an expansion.
     """
 
     def __init__(self, *, max_ratio: int, max_size: int) -> None:
+        def bounded(codec: Callable[[], Codec]) -> Callable[[], Codec]:
+            return lambda: Bounded(codec(), ExpansionLimit(max_ratio=max_ratio))
+
         self._conversions = {
             "gzip": Conversion("application/gzip", Gzip),
             "gunzip": Conversion(
                 "application/octet-stream", lambda: Gunzip(max_ratio=max_ratio, max_size=max_size)
             ),
-            "csv-to-ndjson": Conversion("application/x-ndjson", CsvToNdjson),
-            "ndjson-to-csv": Conversion("text/csv; charset=utf-8", NdjsonToCsv),
+            "csv-to-ndjson": Conversion("application/x-ndjson", bounded(CsvToNdjson)),
+            "ndjson-to-csv": Conversion("text/csv; charset=utf-8", bounded(NdjsonToCsv)),
         }
 
     def by_name(self, name: str) -> Conversion:

@@ -16,7 +16,15 @@ from quart_app.streaming.files import (
     write_pieces,
 )
 from quart_app.streaming.forms import Part, checked_form, form_parts
-from quart_app.streaming.pieces import WRITE_SIZE, Piece, bursts, chained, gathered
+from quart_app.streaming.pieces import (
+    WRITE_SIZE,
+    Piece,
+    bursts,
+    chained,
+    gathered,
+    held_back,
+    limited,
+)
 from quart_app.streaming.problems import problem, render_problem
 from quart_app.streaming.quart import StreamingConnection, StreamingRequest, stream_bodies
 from quart_app.streaming.spools import (
@@ -67,7 +75,9 @@ __all__ = [
     "finished",
     "form_parts",
     "gathered",
+    "held_back",
     "in_thread",
+    "limited",
     "mapped_spool",
     "memory_spool",
     "problem",

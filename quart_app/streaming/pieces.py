@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from quart_app.errors import TooLarge
 from quart_app.models import KIB, MIB
 from quart_app.streaming.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 
-__all__ = ["CHUNK_OVERHEAD", "WRITE_SIZE", "Piece", "bursts", "chained", "gathered"]
+__all__ = [
+    "CHUNK_OVERHEAD",
+    "WRITE_SIZE",
+    "Piece",
+    "bursts",
+    "chained",
+    "gathered",
+    "held_back",
+    "limited",
+]
 
 #: What crosses to a thread at once: one hop per 64 KiB costs more than the write itself.
 WRITE_SIZE = 1 * MIB
@@ -94,6 +105,57 @@ async def bursts(
 
 async def _next(source: AsyncIterator[bytes]) -> bytes | None:
     return await anext(source, None)
+
+
+async def held_back(
+    outputs: AsyncGenerator[bytes], *, size: int, hold_time: float
+) -> AsyncGenerator[bytes]:
+    """Hold the beginning of a stream back, so that an early error comes in place of it.
+
+    Args:
+        outputs: Bytes as they are made, an empty output where no more comes for the moment; it is
+            closed at the end.
+        size: Bytes from which they are passed on.
+        hold_time: Seconds after the first byte from which the next output is passed on.
+
+    Yields:
+        What was held, together, and then each output that is not empty.
+    """
+    time = asyncio.get_running_loop().time
+    held: list[bytes] = []
+    begun = time()
+    async with aclosing(outputs):
+        async for output in outputs:
+            if output:
+                begun = begun if held else time()
+                held.append(output)
+            large = sum(map(len, held)) >= size
+            if held and (large or not output or time() - begun >= hold_time):
+                break
+        if held:
+            yield b"".join(held)
+            held.clear()
+        async for output in outputs:
+            if output:
+                yield output
+
+
+async def limited(chunks: AsyncIterable[bytes], max_size: int) -> AsyncGenerator[bytes]:
+    """Pass chunks on as long as they are within a bound.
+
+    Args:
+        chunks: Bytes as they arrive.
+        max_size: Bytes in all.
+
+    Raises:
+        TooLarge: They are more; the chunk that passes the bound is not passed on.
+    """
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > max_size:
+            raise TooLarge(max_size)
+        yield chunk
 
 
 async def chained(head: list[T], rest: AsyncIterable[T] | None = None) -> AsyncGenerator[T]:

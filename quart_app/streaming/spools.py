@@ -5,7 +5,6 @@ Files have no name from the start, so not even `kill -9` leaves one behind.
 
 from __future__ import annotations
 
-import codecs
 import io
 import mmap
 import os
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiofiles.tempfile import TemporaryFile
 
-from quart_app.errors import NotText, TooLarge
+from quart_app.errors import TooLarge
 from quart_app.models import MIB, ByteRange
+from quart_app.protocol.text import TextDecoder
 from quart_app.streaming.files import READ_SIZE, read_range, write_pieces
 from quart_app.streaming.pieces import chained, gathered
 from quart_app.streaming.threads import EXECUTOR, in_thread
@@ -209,14 +209,11 @@ async def _filled(
 
 
 async def _utf8(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        async for chunk in chunks:
-            decoder.decode(chunk)
-            yield chunk
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise NotText from error
+    decoder = TextDecoder()
+    async for chunk in chunks:
+        decoder.decode(chunk)
+        yield chunk
+    decoder.decode(b"", final=True)
 
 
 @asynccontextmanager

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import structlog
 from quart import Blueprint, Response
 
-from quart_app.errors import BadRequest, BodyError
+from quart_app.errors import BadRequest, BodyError, UnsupportedEncoding
+from quart_app.protocol.headers import is_coded
 from quart_app.protocol.multipart import boundary_of
 from quart_app.protocol.names import display_name, media_type
 from quart_app.services import measured
-from quart_app.streaming import chained, form_parts
+from quart_app.streaming import chained, form_parts, limited
 from quart_app.web.bodies import HARMLESS, bound, is_form
-from quart_app.web.context import services, streaming_request
+from quart_app.web.context import JoinedFields, services, streaming_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -34,7 +35,8 @@ async def convert_form() -> Response:
     """Tell of each part of a form what it was, as it ends: a line of JSON."""
     request = streaming_request()
     boundary_of(request.headers.get("Content-Type", ""))
-    bound(request)
+    if is_coded(JoinedFields(request.headers).get("Content-Encoding")):
+        raise UnsupportedEncoding("Send the form's own bytes, without Content-Encoding.")
     return await _streamed(request, _lines(request), "application/x-ndjson")
 
 
@@ -70,10 +72,11 @@ async def _told(output: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
 
 
 async def _lines(request: StreamingRequest) -> AsyncGenerator[bytes]:
-    content_type, limits = request.headers["Content-Type"], services().form_limits
+    content_type, limits = request.headers["Content-Type"], services().form_limits.for_passing()
+    max_size = services().files.store.max_size
     async with aclosing(form_parts(request.body, content_type, limits)) as parts:
         async for part in parts:
-            size, sha256 = await measured(part)
+            size, sha256 = await measured(limited(part, max_size))
             line = {
                 "name": part.name,
                 "filename": part.filename and display_name(part.filename),

@@ -173,6 +173,15 @@ def test_gzip_gives_what_it_holds_when_nothing_more_comes(server: ServerProcess)
         ("csv-to-ndjson", b"a\n\xff\n", (415, "not_text"), "UTF-8"),
         ("ndjson-to-csv", b'{"a":1}\n{\n', (400, "bad_record"), "Line 2: it is no JSON"),
         ("ndjson-to-csv", b"[1]\n", (400, "bad_record"), "Line 1: it is no JSON object"),
+        ("ndjson-to-csv", b'{"a":1,"a":2}', (400, "bad_record"), "Line 1: an object has two"),
+        (
+            "csv-to-ndjson",
+            b"a\n" + b"x" * 1_100_000 + b"\n",
+            (400, "bad_record"),
+            "Line 2: the row",
+        ),
+        ("csv-to-ndjson", b"\xef", (415, "not_text"), ""),
+        ("ndjson-to-csv", b"\xef\xbb", (415, "not_text"), ""),
         ("rot13", b"a", (404, "not_found"), "gunzip"),
     ],
 )
@@ -289,6 +298,23 @@ class TestBombs:
             client.request("POST /convert/gunzip", length, body=self.BOMB)
             assert len(broken(client.response())) <= 16 * MIB
 
+    @pytest.mark.parametrize(
+        ("codec", "data"),
+        [
+            ("csv-to-ndjson", b"a" * 400_000 + b"," + b"b" * 400_000 + b"\n" + b",\n" * 1000),
+            (
+                "ndjson-to-csv",
+                json.dumps({str(n): 0 for n in range(50_000)}).encode() + b"\n{}" * 5000,
+            ),
+        ],
+    )
+    def test_ratio_of_tables(self, shared_server: Servers, codec: str, data: bytes) -> None:
+        server = shared_server(max_ratio=20)
+        with wire(server) as client:
+            length = f"Content-Length: {len(data)}"
+            client.request(f"POST /convert/{codec}", length, body=data)
+            assert len(broken(client.response())) <= max(16 * MIB, 20 * len(data))
+
     def test_size(self, shared_server: Servers) -> None:
         server = shared_server(max_upload_size="4MiB")
         data = gzip.compress(BYTES[: 3 * MIB].hex().encode())
@@ -328,6 +354,32 @@ class TestForms:
             headers = {"Content-Type": form_type}
             response = client.post("/convert", content=form(), headers=headers)
         assert (response.status_code, response.content) == (200, b"")
+
+    def test_any_number_of_parts(self, shared_server: Servers) -> None:
+        """Each may be as large as a file: nothing of them is held."""
+        server = shared_server(max_upload_size="1MiB", max_form_parts=10)
+        file = ('name="a"; filename="a"', BYTES[:MIB])
+        parts = [file, *[('name="b"', b"")] * 1100, file, file, file]
+        with session(server) as client:
+            headers = {"Content-Type": form_type}
+            response = client.post("/convert", content=form(*parts), headers=headers)
+        assert [line["size"] for line in lines(response.content)] == [
+            len(content) for _, content in parts
+        ]
+
+    def test_part_that_is_too_large(self, shared_server: Servers) -> None:
+        server = shared_server(max_upload_size="1MiB")
+        body = form(('name="a"; filename="a"', BYTES[: MIB + 1]))
+        with session(server) as client:
+            response = client.post("/convert", content=body, headers={"Content-Type": form_type})
+        assert refusal(response) == (413, "too_large")
+        assert "1048576" in response.json()["detail"]
+
+    def test_coded_form(self, server: ServerProcess) -> None:
+        headers = {"Content-Type": form_type, "Content-Encoding": "gzip"}
+        with session(server) as client:
+            response = client.post("/convert", content=gzip.compress(form()), headers=headers)
+        assert refusal(response) == (415, "unsupported_encoding")
 
     def test_lines_come_as_parts_end(self, server: ServerProcess) -> None:
         parts = [(f'name="{n}"; filename="{n}.bin"', BYTES[: n * MIB]) for n in range(3)]

@@ -15,7 +15,7 @@ from quart_app.errors import BadGzip, TooExpanded
 from quart_app.models import MIB
 from quart_app.protocol.codecs import Gunzip, Gzip
 from quart_app.protocol.codecs.contract import OUTPUT_SIZE
-from quart_app.protocol.codecs.gzip import FREE_OUTPUT_SIZE
+from quart_app.protocol.codecs.expansion import FREE_OUTPUT_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

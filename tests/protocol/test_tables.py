@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quart_app.errors import BadRecord, NotText
-from quart_app.protocol.codecs import CsvToNdjson, NdjsonToCsv
+from quart_app.protocol.codecs import CsvToNdjson, NdjsonToCsv, csv_to_ndjson, ndjson_to_csv
 from quart_app.protocol.codecs.contract import MAX_RECORD_LENGTH, OUTPUT_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quart_app.protocol.codecs import Codec
+
+    MakeCodec = Callable[[], Codec]
 
 STEPS = [1, 2, 3, 1000]
 each_step = pytest.mark.parametrize("step", STEPS)
@@ -128,14 +133,91 @@ class TestAnyTable:
     @given(st.text(alphabet='a,"\r\n'), st.integers(1, 5))
     def test_cuts_do_not_matter(self, text: str, step: int) -> None:
         """Neither to what comes out, nor to what is wrong."""
-        assert outcome(text, step) == outcome(text, 1_000_000)
+        assert outcome(CsvToNdjson, text, step) == outcome(CsvToNdjson, text, 1_000_000)
 
 
-def outcome(text: str, step: int) -> object:
+def outcome(codec: MakeCodec, text: str, step: int) -> str:
     try:
-        return objects(text, step)
+        return converted(codec(), text, step)
     except BadRecord as error:
-        return error.line
+        return error.detail
+
+
+class TestLongRecords:
+    """Whether a record is too long depends on it alone, not on how the network cut it."""
+
+    SHORT = 8
+
+    @given(st.text(alphabet='aé,"\r\n', max_size=40), st.integers(1, 20))
+    def test_any_cut_of_rows(self, text: str, step: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(csv_to_ndjson, "MAX_RECORD_LENGTH", self.SHORT)
+            assert outcome(CsvToNdjson, text, step) == outcome(CsvToNdjson, text, 1_000_000)
+
+    @given(
+        st.lists(st.sampled_from(['{"a":1}', '{"a":10}', '{"a":"é"}', "", " " * 8, " " * 9])),
+        st.sampled_from(["", "\n", "\r\n"]),
+        st.integers(1, 20),
+    )
+    def test_any_cut_of_lines(self, lines: list[str], ending: str, step: int) -> None:
+        text = "\n".join(lines) + ending
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ndjson_to_csv, "MAX_RECORD_LENGTH", self.SHORT)
+            found = outcome(NdjsonToCsv, text, step)
+            assert found == outcome(NdjsonToCsv, text, 1_000_000)
+            too_long = any(len(line) > self.SHORT for line in text.split("\n"))
+            assert ("the line has more than" in found) == too_long
+
+    @pytest.mark.parametrize("step", [500_000, 1_060_000, 10_000_000])
+    @pytest.mark.parametrize(
+        ("codec", "text", "line"),
+        [
+            (CsvToNdjson, "a\n%s\n2\n", 2),
+            (CsvToNdjson, 'a\n"%s"\n2\n', 2),
+            (CsvToNdjson, 'a\n"\n"\n"%s"', 4),
+            (NdjsonToCsv, '{"a":1}\n{"a":"%s"}\n{"a":2}\n', 2),
+        ],
+    )
+    def test_too_long(self, codec: MakeCodec, text: str, line: int, step: int) -> None:
+        with pytest.raises(BadRecord, match=f"Line {line}: .* has more than 1048576") as caught:
+            converted(codec(), text % ("x" * 1_100_000), step)
+        assert caught.value.line == line
+
+    def test_row_of_long_fields(self) -> None:
+        row = ",".join(["x" * 500_000, "y" * 500_000, "z" * 100_000])
+        for step in (500_000, 1_100_000, 10_000_000):
+            with pytest.raises(BadRecord, match="Line 2: the row has more than"):
+                objects(f"a,b,c\n{row}\n", step)
+
+    def test_many_rows_together_may_be_longer(self) -> None:
+        field = "x" * 5000
+        assert objects("a\n" + f'"{field}"\n' * 400, 10_000_000) == [{"a": field}] * 400
+
+    @pytest.mark.parametrize(
+        ("codec", "beginning"),
+        [(CsvToNdjson, 'a\n"'), (CsvToNdjson, "a\n"), (NdjsonToCsv, '{"a":"')],
+    )
+    def test_what_has_not_ended_is_not_copied_for_every_chunk(
+        self, codec: MakeCodec, beginning: str
+    ) -> None:
+        converting = codec()
+        size, chunks = 1_000_000, 100
+        list(converting.feed(beginning.encode() + b"x" * size))
+        allocated = 0
+        tracemalloc.start()
+        try:
+            for _ in range(chunks):
+                tracemalloc.reset_peak()
+                before, _ = tracemalloc.get_traced_memory()
+                list(converting.feed(b"x"))
+                allocated += tracemalloc.get_traced_memory()[1] - before
+        finally:
+            tracemalloc.stop()
+        assert allocated < chunks * size / 5
+
+
+def nested(value: str, depth: int) -> str:
+    return "[" * depth + value + "]" * depth
 
 
 class TestToCsv:
@@ -154,9 +236,15 @@ class TestToCsv:
             ["a", "b", "c", "d", "e", "f"],
             ["x", "1.10", "", '[1,{"é":"€"}]', "{}", "true"],
             ["", "123456789012345678901234567890", "", "", "", "false"],
-            ['line\nbreak, "quoted" € 😀', "-0", "", '[1.5,"2"]', "", ""],
+            ['line\nbreak, "quoted" € 😀', "-0", "", '[1.50,"2"]', "", ""],
             ["", "1e400", "", "", "", ""],
         ]
+
+    def test_numbers_stay_as_written_however_deep(self) -> None:
+        value = '[1.10,1e400,1E5,-0,{"b":[LONG,true,null,"2"]}]'.replace("LONG", "1" * 10_000)
+        assert table(f'{{"a": {value}}}') == [["a"], [value]]
+        value = nested("1.0", 200)
+        assert table(f'{{"a": {value}}}') == [["a"], [value]]
 
     def test_rows_end_as_the_standard_says(self) -> None:
         assert converted(NdjsonToCsv(), '{"a":1,"b":""}\n{"a":null}') == "a,b\r\n1,\r\n,\r\n"
@@ -180,8 +268,8 @@ class TestToCsv:
             ('{"a":1} {"a":2}\n', 1, "no JSON"),
             ('{"a":NaN}\n', 1, "no JSON"),
             ("{'a':1}", 1, "no JSON"),
-            ("[" * 100_000, 1, "no JSON"),
-            ('{"a":%s}' % ("[" * 50_000 + "]" * 50_000), 1, "no JSON"),
+            ("[" * 100_000, 1, "too deeply"),
+            ('{"a":%s}' % ("[" * 50_000 + "]" * 50_000), 1, "too deeply"),
             ("\u2028", 1, "no JSON"),
             ('{"a":1}\n[1]\n', 2, "no JSON object"),
             ("1", 1, "no JSON object"),
@@ -191,6 +279,10 @@ class TestToCsv:
             ('{"a":1}\n{"a":1,"b":2}', 2, "no member 'b'"),
             ('{"a":1}\n{"a":"\\ud800"}', 2, "Unicode"),
             ('{"\\udc00":1}', 1, "Unicode"),
+            ('{"a":1,"a":2}', 1, "two members of the same name"),
+            ('{"a":1}\n{"a":[{"b":1,"\\u0062":2}]}', 2, "two members of the same name"),
+            ('{"a":[Infinity]}', 1, "no JSON"),
+            (nested('"\\u0061"', 5000), 1, "too deeply"),
         ],
     )
     def test_errors(self, text: str, line: int, reason: str, step: int) -> None:
@@ -200,6 +292,12 @@ class TestToCsv:
             converted(NdjsonToCsv(), text, step)
         assert caught.value.line == line
         assert reason in caught.value.detail
+
+    @pytest.mark.parametrize("depth", range(250, 1250, 50))
+    def test_nested_as_deeply_as_one_part_of_it_can(self, depth: int) -> None:
+        value = nested("1", depth)
+        expected = {f"a\r\n{value}\r\n", "Line 1: it is nested too deeply."}
+        assert outcome(NdjsonToCsv, f'{{"a": {value}}}', 1_000_000) in expected
 
     def test_no_text(self) -> None:
         with pytest.raises(NotText):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quart_app.protocol.text import LineCounter
+from quart_app.errors import NotText
+from quart_app.protocol.text import LineCounter, TextDecoder
 
 
 def counted(*chunks: bytes) -> int | None:
@@ -42,3 +43,32 @@ def test_cuts_do_not_matter(text: str, first: int, second: int) -> None:
     first, second = sorted((first, second))
     found = counted(data[:first], b"", data[first:second], data[second:])
     assert found == text.count("\n") + (text[-1:] not in {"", "\n"})
+
+
+def decoded(data: bytes, step: int) -> str:
+    decoder = TextDecoder()
+    chunks = [data[start : start + step] for start in range(0, len(data), step)]
+    return "".join(map(decoder.decode, chunks)) + decoder.decode(b"", final=True)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 1000])
+class TestDecoder:
+    @pytest.mark.parametrize(
+        ("data", "text"),
+        [
+            (b"", ""),
+            (b"a", "a"),
+            (b"\xef\xbb\xbf", ""),
+            (b"\xef\xbb\xbfa\xef\xbb\xbf", "a\ufeff"),
+            (b"\xef\xbb\xbf\xef\xbb\xbfa", "\ufeffa"),
+            ("é€😀".encode(), "é€😀"),
+            (b"\xef\xbc\x81", "\uff01"),
+        ],
+    )
+    def test_mark_at_the_beginning_is_left_out(self, data: bytes, text: str, step: int) -> None:
+        assert decoded(data, step) == text
+
+    @pytest.mark.parametrize("data", [b"\xef", b"\xef\xbb", b"a\xef\xbb", b"\xff", b"\xef\xbba"])
+    def test_no_text(self, data: bytes, step: int) -> None:
+        with pytest.raises(NotText):
+            decoded(data, step)

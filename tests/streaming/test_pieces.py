@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from quart_app.streaming import bursts
+from quart_app.errors import TooLarge
+from quart_app.streaming import bursts, held_back, limited
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -94,3 +95,51 @@ async def test_nothing_runs_on(how: str) -> None:
             await waiting
     await pieces.aclose()
     assert asyncio.all_tasks() == before
+
+
+class TestHeldBack:
+    async def held(self, *outputs: bytes, size: int = 10, seconds: float = 3600) -> list[bytes]:
+        source = from_queue(queue_of(*outputs, None))
+        return [output async for output in held_back(source, size=size, hold_time=seconds)]
+
+    async def test_short_streams_come_at_once(self) -> None:
+        assert await self.held(b"a", b"b") == [b"ab"]
+        assert await self.held() == []
+        assert await self.held(b"", b"") == []
+
+    async def test_until_large(self) -> None:
+        assert await self.held(b"12345", b"67890", b"a", b"b") == [b"1234567890", b"a", b"b"]
+
+    async def test_until_quiet(self) -> None:
+        assert await self.held(b"", b"a", b"b", b"", b"c", b"", b"d") == [b"ab", b"c", b"d"]
+
+    async def test_until_old(self) -> None:
+        assert await self.held(b"a", b"b", b"c", seconds=0) == [b"a", b"b", b"c"]
+
+    async def test_early_error_comes_in_place_of_output(self) -> None:
+        async def failing() -> AsyncGenerator[bytes]:
+            yield b"a"
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await anext(held_back(failing(), size=10, hold_time=3600))
+
+    async def test_source_is_closed(self) -> None:
+        source = from_queue(queue_of(b"a", b"b"))
+        outputs = held_back(source, size=1, hold_time=LONG_SECONDS)
+        assert await anext(outputs) == b"a"
+        await outputs.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(source)
+
+
+async def test_limited() -> None:
+    assert [chunk async for chunk in limited(from_queue(queue_of(b"ab", b"c", None)), 3)] == [
+        b"ab",
+        b"c",
+    ]
+    passed = []
+    with pytest.raises(TooLarge, match="limit is 3 bytes"):
+        async for chunk in limited(from_queue(queue_of(b"ab", b"c", b"d", b"e", None)), 3):
+            passed.append(chunk)
+    assert passed == [b"ab", b"c"]

@@ -2,7 +2,8 @@
 
 from quart_app.protocol.codecs.contract import Codec
 from quart_app.protocol.codecs.csv_to_ndjson import CsvToNdjson
+from quart_app.protocol.codecs.expansion import Bounded, ExpansionLimit
 from quart_app.protocol.codecs.gzip import Gunzip, Gzip
 from quart_app.protocol.codecs.ndjson_to_csv import NdjsonToCsv
 
-__all__ = ["Codec", "CsvToNdjson", "Gunzip", "Gzip", "NdjsonToCsv"]
+__all__ = ["Bounded", "Codec", "CsvToNdjson", "ExpansionLimit", "Gunzip", "Gzip", "NdjsonToCsv"]

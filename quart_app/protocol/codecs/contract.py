@@ -14,7 +14,8 @@ __all__ = ["MAX_RECORD_LENGTH", "OUTPUT_SIZE", "Codec"]
 #: Bytes or characters of output from which a codec hands them on.
 OUTPUT_SIZE = 256 * KIB
 
-#: Characters of one record: a line of JSON, or a row of CSV with all its lines.
+#: Characters of one record, its line feed left out: a line of JSON, or a row of CSV with all its
+#: lines.
 MAX_RECORD_LENGTH = 1 * MIB
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from quart_app.errors import BadGzip, TooExpanded
-from quart_app.models import KIB, MIB
+from quart_app.errors import BadGzip
+from quart_app.models import KIB
 from quart_app.protocol.codecs.contract import OUTPUT_SIZE
+from quart_app.protocol.codecs.expansion import ExpansionLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FREE_OUTPUT_SIZE", "Gunzip", "Gzip"]
+__all__ = ["Gunzip", "Gzip"]
 
 #: Window bits that make zlib speak gzip and nothing else.
 GZIP_BITS = 16 + zlib.MAX_WBITS
-
-#: Bytes of output to which the ratio does not apply: a table of zeros is no attack.
-FREE_OUTPUT_SIZE = 16 * MIB
 
 #: Bytes given to zlib at once: at the end of each member it copies what it was given too much.
 SLICE_SIZE = 16 * KIB
@@ -61,10 +59,7 @@ class Gunzip:
     """
 
     def __init__(self, *, max_ratio: int, max_size: int) -> None:
-        self._max_ratio = max_ratio
-        self._max_size = max_size
-        self._taken = 0
-        self._given = 0
+        self._limit = ExpansionLimit(max_ratio=max_ratio, max_size=max_size)
         self._whole_members = 0
         self._member: zlib._Decompress | None = None
 
@@ -72,7 +67,7 @@ class Gunzip:
         """Convert the next bytes; see `Codec.feed`."""
         for start in range(0, len(data), SLICE_SIZE):
             piece = data[start : start + SLICE_SIZE]
-            self._taken += len(piece)
+            self._limit.take(len(piece))
             yield from self._expanded(piece)
 
     def _expanded(self, rest: bytes) -> Iterator[bytes]:
@@ -98,11 +93,7 @@ class Gunzip:
             output = member.decompress(data, OUTPUT_SIZE)
         except zlib.error as error:
             raise BadGzip("The body is no gzip, or damaged.") from error
-        self._given += len(output)
-        if self._given > self._max_size:
-            raise TooExpanded(f"The limit is {self._max_size} bytes.")
-        if self._given > max(FREE_OUTPUT_SIZE, self._taken * self._max_ratio):
-            raise TooExpanded(f"It has more than {self._max_ratio} times the bytes of the body.")
+        self._limit.give(len(output))
         return output
 
     def flush(self) -> Iterator[bytes]:
