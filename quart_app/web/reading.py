@@ -11,7 +11,7 @@ from quart import Blueprint, Response, jsonify
 from quart_app.errors import BadForm, BadRequest
 from quart_app.protocol.names import display_name, media_type
 from quart_app.services import Via
-from quart_app.streaming import form_parts
+from quart_app.streaming import form_parts, limited
 from quart_app.web.bodies import (
     HARMLESS,
     admit_form,
@@ -66,7 +66,8 @@ async def _read_form(request: StreamingRequest, via: Via) -> Response:
             if response is not None:
                 raise BadForm("The form has more than one file.")
             kind = media_type(part.media_type, display_name(part.filename))
-            response = await _read(request, via, chunks, kind)
+            async with aclosing(limited(chunks, services().files.store.max_size)) as file:
+                response = await _read(request, via, file, kind)
     if response is None:
         raise BadForm("The form has no file.")
     return response

@@ -187,6 +187,15 @@ class TestRefused:
         response = read(server, body, via, Content_Type=form_type)
         assert refusal(response) == (400, "bad_form")
 
+    def test_file_of_a_form_is_too_large(self, shared_server: Servers) -> None:
+        """By itself, not with what the form may hold beside it."""
+        server = shared_server(max_upload_size="4MiB")
+        with session(server) as client:
+            for size, status in ((4 * MIB, 200), (4 * MIB + 1, 413)):
+                answer = client.post("/read_data", files={"a": ("a", bytes(size))})
+                assert answer.status_code == status
+            assert answer.json()["detail"] == "The limit is 4194304 bytes."
+
     def test_too_large(self, shared_server: Servers) -> None:
         server = shared_server(max_upload_size="4MiB")
         for via in VIAS:
