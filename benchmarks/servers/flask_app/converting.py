@@ -23,7 +23,14 @@ from benchmarks.servers.flask_app.bodies import (
 )
 from benchmarks.servers.flask_app.settings import MAX_EXPANSION, MAX_UPLOAD_SIZE
 from quart_app.errors import BadRequest, NotFound
-from quart_app.protocol.codecs import CsvToNdjson, Gunzip, Gzip, NdjsonToCsv
+from quart_app.protocol.codecs import (
+    Bounded,
+    CsvToNdjson,
+    ExpansionLimit,
+    Gunzip,
+    Gzip,
+    NdjsonToCsv,
+)
 from quart_app.protocol.names import display_name, media_type
 
 if TYPE_CHECKING:
@@ -34,14 +41,19 @@ if TYPE_CHECKING:
 
 converting = Blueprint("converting", __name__)
 
+
+def _bounded(codec: Codec) -> Codec:
+    return Bounded(codec, ExpansionLimit(max_ratio=MAX_EXPANSION))
+
+
 CODECS: dict[str, tuple[str, Callable[[], Codec]]] = {
     "gzip": ("application/gzip", Gzip),
     "gunzip": (
         "application/octet-stream",
         lambda: Gunzip(max_ratio=MAX_EXPANSION, max_size=MAX_UPLOAD_SIZE),
     ),
-    "csv-to-ndjson": ("application/x-ndjson", CsvToNdjson),
-    "ndjson-to-csv": ("text/csv; charset=utf-8", NdjsonToCsv),
+    "csv-to-ndjson": ("application/x-ndjson", lambda: _bounded(CsvToNdjson())),
+    "ndjson-to-csv": ("text/csv; charset=utf-8", lambda: _bounded(NdjsonToCsv())),
 }
 
 
