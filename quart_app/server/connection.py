@@ -13,7 +13,7 @@ from quart_app.models import KIB, MIB
 from quart_app.server.http1 import Http1
 from quart_app.server.intake import Intake
 from quart_app.server.sendfile import FileData, send_file
-from quart_app.server.stream import UNSENT_STATE
+from quart_app.server.stream import GONE_STATE, UNSENT_STATE
 from quart_app.streaming import unacknowledged
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ class Connection(TCPServer):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.state = cast("LifespanState", {**self.state, UNSENT_STATE: self.unsent})
         self._intake = Intake(self.reader, self.writer)
+        told = {GONE_STATE: self._intake.gone, UNSENT_STATE: self.unsent}
+        self.state = cast("LifespanState", {**self.state, **told})
 
     @classmethod
     def cancel_all(cls) -> None:

@@ -174,6 +174,7 @@ class Http2(H2Protocol):
         self._credits[event.stream_id] = 0
         await self._create_stream(event)
         if isinstance(stream := self.streams.get(event.stream_id), Stream):
+            stream.gone = asyncio.Event()
             stream.unsent = partial(self._unsent, event.stream_id)
             stream.inbox.taken = partial(self._give_credit, event.stream_id)
         await self.send(Updated(idle=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,9 @@ __all__ = ["Intake"]
 #: Bytes held for the protocol before the transport is told to stop reading.
 INTAKE_SIZE = 256 * KIB
 
+#: How often a client that is not read from is looked after.
+LOOK_SECONDS = 1.0
+
 
 class Intake(asyncio.Protocol):
     """Takes the place of a stream reader on a transport that is already open.
@@ -23,6 +27,13 @@ class Intake(asyncio.Protocol):
     A stream reader copies every byte into a buffer and out of it again, in pieces of at most
     64 KiB. This hands the transport's own chunks on. Half a connection may end: `eof` says that the
     client will send no more, while it may still read.
+
+    A transport that does not read sees no end either, not even a reset. So while it is paused, the
+    kernel is asked for it.
+
+    Attributes:
+        gone: Set once the client is gone; what it has sent may still wait to be read.
+        lost: Set once the transport is closed.
 
     Args:
         reader: The reader it had; what it holds comes first.
@@ -32,7 +43,9 @@ class Intake(asyncio.Protocol):
     def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         # A stream reader tells of its end only once all is read; tests guard the name.
         self.eof: bool = reader._eof  # type: ignore[attr-defined]  # noqa: SLF001
+        self.gone = asyncio.Event()
         self.lost = asyncio.Event()
+        self._next_look: asyncio.TimerHandle | None = None
         self._chunks: deque[bytes] = deque()
         self._held = 0
         self._drop_left: int | None = None
@@ -57,7 +70,7 @@ class Intake(asyncio.Protocol):
         chunk = self._chunks.popleft()
         before, self._held = self._held, self._held - len(chunk)
         if before >= INTAKE_SIZE > self._held:
-            self._transport.resume_reading()
+            self._resume()
         return chunk
 
     async def drop(self, size: int) -> None:
@@ -65,7 +78,7 @@ class Intake(asyncio.Protocol):
         self._drop_left = size
         self._chunks.clear()
         if self._held >= INTAKE_SIZE:
-            self._transport.resume_reading()
+            self._resume()
         while not self.eof and self._drop_left > 0:
             self._arrived.clear()
             await self._arrived.wait()
@@ -80,7 +93,27 @@ class Intake(asyncio.Protocol):
         before, self._held = self._held, self._held + len(data)
         if before < INTAKE_SIZE <= self._held:
             self._transport.pause_reading()
+            self._look_later()
         self._arrived.set()
+
+    def _resume(self) -> None:
+        self._stop_looking()
+        self._transport.resume_reading()
+
+    def _look_later(self) -> None:
+        self._next_look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        if self._transport.is_closing():  # its number may be another connection's by now
+            return
+        if _is_hung_up(self._transport.get_extra_info("socket").fileno()):
+            self.gone.set()
+        else:
+            self._look_later()
+
+    def _stop_looking(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
 
     def eof_received(self) -> bool | None:
         """See the client's end of the connection close (called by the transport)."""
@@ -90,7 +123,9 @@ class Intake(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See the whole connection close (called by the transport)."""
+        self._stop_looking()
         self.eof = True
+        self.gone.set()
         self.lost.set()
         self._arrived.set()
         self._writer_protocol.connection_lost(exc)
@@ -102,3 +137,10 @@ class Intake(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let writers go on (called by the transport)."""
         self._writer_protocol.resume_writing()
+
+
+def _is_hung_up(descriptor: int) -> bool:
+    """Tell whether a connection is closed both ways: reset, or at a path, closed (poll(2))."""
+    look = select.poll()
+    look.register(descriptor, 0)
+    return bool(look.poll(0))

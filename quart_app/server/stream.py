@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from hypercorn.protocol.events import EndBody, InformationalResponse, Request
+from hypercorn.protocol.events import EndBody, InformationalResponse, Request, StreamClosed
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
 from quart_app.server.inbox import Inbox
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
     from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendEvent
 
-__all__ = ["UNSENT_STATE", "Stream"]
+__all__ = ["GONE_STATE", "UNSENT_STATE", "Stream"]
 
-#: Where a stream finds `Connection.unsent`, in the state that Hypercorn gives every request.
+#: Where a stream finds `Intake.gone`, in the state that Hypercorn gives every request.
+GONE_STATE = "quart_app.gone"
+
+#: Where a stream finds `Connection.unsent`, in the same.
 UNSENT_STATE = "quart_app.unsent"
 
 CONTINUE = 100
@@ -49,6 +52,7 @@ class Stream(HTTPStream):
     Attributes:
         complete: Whether the request has arrived whole.
         ended: Set once the client sends nothing more, though it may still read.
+        gone: Set once the stream is closed; the client of the whole connection is gone if None.
         inbox: What waits for the application.
         trailers: Trailers of the request.
         unsent: Gives the bytes of the answer that wait to be sent; of the whole connection if None.
@@ -60,6 +64,7 @@ class Stream(HTTPStream):
         super().__init__(cast("AppWrapper", partial(self._run, app)), *args)
         self.complete = False
         self.ended = asyncio.Event()
+        self.gone: asyncio.Event | None = None
         self.inbox = Inbox()
         self.trailers: list[tuple[bytes, bytes]] = []
         self.unsent: Callable[[], int] | None = None
@@ -74,6 +79,8 @@ class Stream(HTTPStream):
             message = {"type": "http.request", "body": b"", "more_body": False}
             self.inbox.push(cast("ASGIReceiveEvent", message | self._trailing()))
         else:
+            if isinstance(event, StreamClosed) and self.gone is not None:
+                self.gone.set()
             await super().handle(event)
 
     async def _begin(self, event: Request) -> None:
@@ -100,7 +107,7 @@ class Stream(HTTPStream):
         send: Callable[[ASGISendEvent], Awaitable[None]],
         *bridges: Any,
     ) -> None:
-        unsent = scope["state"].pop(UNSENT_STATE)
+        gone, unsent = (scope["state"].pop(name) for name in (GONE_STATE, UNSENT_STATE))
         extensions, version = scope["extensions"], scope["http_version"]
         if version in INTERIM_VERSIONS:
             extensions["http.response.early_hint"] = {}
@@ -111,6 +118,7 @@ class Stream(HTTPStream):
             interim=version in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
             ended=self.ended,
+            gone=self.gone or gone,
         )
         try:
             await app(scope, self._receive, send, *bridges)

@@ -29,9 +29,11 @@ class ServerAbilities:
         awaits_reading: A client that sent `Expect: 100-continue` is told to go on when the
             application first receives.
         ended: Set once the client sends nothing more, though it may still read.
+        gone: Set once the client is gone, though what it sent before may still be received.
     """
 
     unsent: Callable[[], int] | None = None
     interim: bool = False
     awaits_reading: bool = False
     ended: asyncio.Event | None = None
+    gone: asyncio.Event | None = None

@@ -100,6 +100,19 @@ class StreamingRequest(Request):
         super().__init__(*args, **kwargs)
         self.resources = AsyncExitStack()
 
+    def end_when_gone(self) -> None:
+        """Have the handler cancelled as soon as its client is known to be gone.
+
+        For one that has no use for what came before: else the news waits behind all of the body
+        that is still to be read. A client that only ended its own side is not gone.
+        """
+        handler, connection = asyncio.current_task(), self.connection
+        if handler is None or connection is None:
+            return
+        if (gone := connection.server.gone) is not None:
+            watching = _cancel_when_gone(gone, connection, handler)
+            self.resources.callback(asyncio.create_task(watching).cancel)
+
     def end_with_client(self) -> None:
         """Have the handler cancelled once its client, as far as can be told, is gone.
 
@@ -295,6 +308,14 @@ async def _cancel_when_idle(
         sent = connection.sent
         await asyncio.sleep(END_PATIENCE)
     handler.cancel()
+
+
+async def _cancel_when_gone(
+    gone: asyncio.Event, connection: StreamingConnection, handler: asyncio.Task[Any]
+) -> None:
+    await gone.wait()
+    if not connection.answered:
+        handler.cancel()
 
 
 def _ending(message: HTTPDisconnectEvent) -> BodyError:

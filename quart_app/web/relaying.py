@@ -84,6 +84,7 @@ async def fetch() -> Response:
 async def proxy(target: str | None) -> Response:
     """Send the body on to a target, and its answer back."""
     request = streaming_request()
+    request.end_when_gone()  # else a destination that stalls would keep what nobody waits for
     size = _declared_size(request)
     body = _sound_body(request, size)
     sent = services().relaying.send_on(target, _query(request), _fields(request), body, size)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+from contextlib import suppress
 from http.client import IncompleteRead
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ import pytest
 
 from tests.e2e.clients import MIB, content, curl, form, form_type, session, wire
 from tests.e2e.origins import Origin, Visit, answer
+from tests.server.conftest import LOOPS
+from tests.server.http2_client import http2
 from tests.server_process import SERVE
 from tests.waiting import comes_to_nothing, eventually, settled_value
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Servers
     from tests.e2e.clients import Wire
+    from tests.server.http2_client import Http2Client
     from tests.server_process import ServerProcess
 
 BYTES = content(3 * MIB + 17)
@@ -446,6 +450,83 @@ class TestTrouble:
         server = start(settings={"port": port, "proxy_targets": itself})
         with session(server) as client:
             assert code(client.post("/proxy", content=BYTES)) == (508, "loop_detected")
+
+
+def fill(client: Wire, framing: str) -> None:
+    """Sends until nobody has taken any more for a second."""
+    client.request("POST /proxy", framing)
+    client.socket.settimeout(1)
+    with suppress(TimeoutError):
+        while True:
+            client.chunk(BYTES[:65536]) if "chunked" in framing else client.send(BYTES[:65536])
+
+
+def fill_stream(client: Http2Client) -> int:
+    stream = client.request("POST", "/proxy", end=False)
+    while client.until(lambda: client.room(stream) > 0, seconds=1):
+        client.send(stream, BYTES[: client.room(stream)])
+    return stream
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+class TestVanishedClients:
+    """Nothing is kept for a client that goes while its destination takes no more."""
+
+    @pytest.fixture
+    def stalled(self, origin: Origin) -> Iterator[list[str]]:
+        """A destination that reads on once the test is over; what it sees of the end."""
+        over, seen = threading.Event(), list[str]()
+
+        def stall(visit: Visit) -> None:
+            over.wait(120)
+            try:
+                visit.body()
+                seen.append("whole")
+            except (EOFError, ConnectionError):
+                seen.append("cut")
+
+        origin.on("/default", stall)
+        yield seen
+        over.set()
+        eventually(lambda: seen)
+        assert set(seen) == {"cut"}
+
+    @pytest.fixture
+    def lasting(
+        self, start: Callable[..., ServerProcess], origin: Origin, loop: str
+    ) -> ServerProcess:
+        """Would keep a connection, or wait for it, for longer than any test."""
+        patience = {"stall_timeout": 600, "drain": 600}
+        return start(settings={"proxy_targets": targets(origin), "loop": loop, **patience})
+
+    @pytest.mark.usefixtures("stalled")
+    @pytest.mark.parametrize("framing", ["Content-Length: 99999999", "Transfer-Encoding: chunked"])
+    def test_reset(self, lasting: ServerProcess, framing: str) -> None:
+        with wire(lasting) as client:
+            fill(client, framing)
+            assert lasting.handling() == 1
+            client.reset()
+            lasting.assert_settled()
+
+    @pytest.mark.usefixtures("stalled")
+    @pytest.mark.parametrize("way", ["stream", "connection"])
+    def test_http2(self, lasting: ServerProcess, way: str) -> None:
+        with http2(lasting) as client:
+            stream = fill_stream(client)
+            assert lasting.handling() == 1
+            client.reset(stream) if way == "stream" else client.close()
+            comes_to_nothing(lasting.handling)
+            if way == "stream":
+                assert client.get("/healthz").status == 200
+        lasting.assert_settled()
+
+    @pytest.mark.usefixtures("stalled")
+    def test_stops(self, lasting: ServerProcess) -> None:
+        with wire(lasting) as first, wire(lasting) as second:
+            for client in (first, second):
+                fill(client, "Content-Length: 99999999")
+                client.reset()
+            lasting.stop()
 
 
 def send_mibs(client: Wire, count: int) -> None:

@@ -97,6 +97,13 @@ async def _hold(_: Any, __: Any, receive: Receive, send: Send) -> None:
     await RELEASED.wait()
 
 
+async def _wait_until_gone(scope: Any, __: Any, ___: Receive, ____: Send) -> None:
+    """Reads nothing, and waits until the server says that the client is gone."""
+    SEEN.append("waiting")
+    await scope["extensions"]["quart_app.server"].gone.wait()
+    SEEN.append("gone")
+
+
 async def _release(_: Any, __: Any, ___: Receive, send: Send) -> None:
     RELEASED.set()
     await asyncio.sleep(0)
@@ -201,6 +208,7 @@ HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[Non
     "/exit": _exit,
     "/extensions": _extensions,
     "/fail": _fail,
+    "/gone": _wait_until_gone,
     "/file": _file,
     "/hold": _hold,
     "/interim": _interim,

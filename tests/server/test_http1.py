@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from quart_app.server.intake import LOOK_SECONDS
 from tests.e2e.clients import MIB, content, form, form_type, session, sha256, upload, wire
 from tests.server.conftest import LOOPS
 from tests.waiting import eventually
@@ -262,3 +263,28 @@ def test_version_1_0_is_offered_no_interim_answers(ours: RawServer) -> None:
         offered = json.loads(client.response("GET").read())
     assert "http.response.early_hint" not in offered
     assert "http.response.zerocopysend" in offered
+
+
+class TestReadingPauses:
+    """Of a connection whose application takes nothing."""
+
+    def test_client_that_waits_is_not_gone(self, ours: RawServer) -> None:
+        with wire(ours) as client:
+            client.request(f"POST /read?after={2.5 * LOOK_SECONDS}", LENGTH, body=BYTES)
+            assert json.loads(client.response().read())["sha256"] == sha256(BYTES)
+
+    def test_client_is_gone(self, ours: RawServer) -> None:
+        with wire(ours) as client, session(ours) as other:
+
+            def seen() -> list[str]:
+                found: list[str] = other.get("/state").json()["seen"]
+                return found
+
+            client.request("POST /gone", LENGTH)
+            eventually(lambda: seen()[-1:] == ["waiting"])
+            client.socket.settimeout(1)
+            with suppress(TimeoutError):
+                client.send(BYTES)
+            assert seen()[-1] == "waiting"
+            client.reset()
+            eventually(lambda: seen()[-1] == "gone")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,23 @@ class TestUnixSocket:
                 assert_stores_and_serves(client)
             assert b"ready" in curl("--unix-socket", path, "http://test/readyz")
         assert refused(path)
+
+    def test_client_goes_while_nothing_is_read(self, tmp_path: Path) -> None:
+        """What it has sent is for a destination that takes nothing."""
+        path = tmp_path / "s"
+        with socket.create_server(("127.0.0.1", 0)) as deaf:
+            targets = json.dumps({"a": f"http://127.0.0.1:{deaf.getsockname()[1]}/"})
+            settings = {"unix_socket": path, "proxy_targets": targets, "stall_timeout": 600}
+            with running(tmp_path, settings) as fleet:
+                with closing(socket.socket(socket.AF_UNIX)) as client:
+                    client.settimeout(1)
+                    client.connect(str(path))
+                    client.sendall(b"POST /proxy HTTP/1.1\r\nHost: a\r\n")
+                    client.sendall(b"Content-Length: 99999999\r\n\r\n")
+                    with suppress(TimeoutError):
+                        client.sendall(bytes(50 * MIB))
+                    assert fleet.leftovers()
+                fleet.assert_settled()
 
     def test_file_in_the_way(self, tmp_path: Path) -> None:
         path = tmp_path / "precious"
