@@ -82,12 +82,6 @@ class TestCannotStart:
             f"quart-app: cannot listen on 127.0.0.1 port {server.port}: Address already in use"
         )
 
-    def test_port_that_several_workers_serve(self, start: Start, tmp_path: Path) -> None:
-        """They share it among themselves, and with nobody else."""
-        port = start(settings={"workers": 2}).port
-        line = self.refused(tmp_path, "--port", port, "--workers", 2)
-        assert line.endswith(": Address already in use")
-
     def test_unix_socket_in_use(self, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(tmp_path / "s"))

@@ -291,3 +291,11 @@ def test_backlog_of_a_worker_that_is_gone(launch: Launch) -> None:
             started = time.monotonic()
             assert [c.response("GET").status for c in (early, late)] == [200, 200]
             assert time.monotonic() - started < 30
+
+
+def test_port_of_several_workers_is_nobody_elses(fleet: Fleet, tmp_path: Path) -> None:
+    """They share it among themselves only."""
+    second = Fleet(tmp_path, {"port": fleet.port, "workers": 2}, command=SERVE)
+    assert second.process.wait(30) == 1
+    said = f"quart-app: cannot listen on 127.0.0.1 port {fleet.port}: Address already in use\n"
+    assert second.err.read_text() == said
