@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,20 +35,26 @@ def debian(program: str, package: str) -> Path:
     """A program of Debian's, installed when it is missing; without it the test fails."""
     if (found := shutil.which(program, path=PLACES)) is None:
         assert os.geteuid() == 0, f"{program} is missing, and only root can install {package}"
-        # The variable keeps a package that brings a service from starting it.
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        for command in (("update",), ("install", "--yes", "--no-install-recommends", package)):
-            done = subprocess.run(
-                ["apt-get", "--quiet", *command],
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_SECONDS,
-                env=environment,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
+        with Path(tempfile.gettempdir(), "quart-app-test-install").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # tests of other processes may want one too
+            _install(package)
         found = shutil.which(program, path=PLACES)
     assert found is not None, f"{package} has no {program}"
     return Path(found)
+
+
+def _install(package: str) -> None:
+    # The variable keeps a package that brings a service from starting it.
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for command in (("update",), ("install", "--yes", "--no-install-recommends", package)):
+        done = subprocess.run(
+            ["apt-get", "--quiet", *command],
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def python_tool(program: str, distribution: str) -> Path:

@@ -168,7 +168,7 @@ def test_gzip_gives_what_it_holds_when_nothing_more_comes(server: ServerProcess)
         ("gunzip", b"", (400, "bad_gzip"), "cut"),
         ("csv-to-ndjson", b"a,b\n1,2\n1\n", (400, "bad_record"), "Line 3: 1 fields"),
         ("csv-to-ndjson", b'a\n1\n"x', (400, "bad_record"), "Line 3: a quote"),
-        ("gunzip", gzip.compress(BYTES[:1000])[:-1], (400, "bad_gzip"), "cut"),
+        ("gunzip", gzip.compress(BYTES[:1000], mtime=0)[:-1], (400, "bad_gzip"), "cut"),
         ("csv-to-ndjson", b"a\n" + b"1\n" * 5000 + b"1,2", (400, "bad_record"), "Line 5002: 2"),
         ("csv-to-ndjson", b"a\n\xff\n", (415, "not_text"), "UTF-8"),
         ("ndjson-to-csv", b'{"a":1}\n{\n', (400, "bad_record"), "Line 2: it is no JSON"),
