@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import InformationalResponse, Response
 from hypercorn.protocol.h11 import H11Protocol
 
 from quart_app.protocol.http1 import BulkConnection
 from quart_app.protocol.problems import PROBLEM_TYPE, code_of, problem_json
 from quart_app.server.sendfile import FileBody, FileData
-from quart_app.server.stream import Stream
+from quart_app.server.stream import GONE_STATE, Stream
 
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
@@ -22,14 +24,47 @@ if TYPE_CHECKING:
 __all__ = ["Http1"]
 
 
+class _Turn:
+    """What a request waits for that came before its predecessor was answered: it may never come.
+
+    Args:
+        never: Any of these ends the waiting with `_NeverError`.
+    """
+
+    def __init__(self, *never: asyncio.Event) -> None:
+        self._never = never
+        self._come = asyncio.Event()
+
+    async def clear(self) -> None:
+        self._come.clear()
+
+    async def set(self) -> None:
+        self._come.set()
+
+    async def wait(self) -> None:
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._come, *self._never)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        if any(event.is_set() for event in self._never):
+            raise _NeverError
+
+
+class _NeverError(Exception):
+    pass
+
+
 class Http1(H11Protocol):
     """Hypercorn's HTTP/1.1 protocol over a `BulkConnection`."""
 
     connection: BulkConnection
-    _ended = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._ended = asyncio.Event()
+        self.can_read = cast("Any", _Turn(self._ended, self.connection_state[GONE_STATE]))
         self.connection = BulkConnection(
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
@@ -46,8 +81,10 @@ class Http1(H11Protocol):
 
     async def handle(self, event: Any) -> None:
         """Take what the connection says; one that is closed waits for no further request."""
-        self._ended = self._ended or isinstance(event, Closed)
-        await super().handle(event)
+        if isinstance(event, Closed):
+            self._ended.set()
+        with suppress(_NeverError):
+            await super().handle(event)
 
     async def _create_stream(self, request: h11.Request) -> None:
         if (refusal := self._refusal(request)) is not None:
@@ -99,7 +136,7 @@ class Http1(H11Protocol):
         Returns:
             Whether an answer is under way; the connection closes itself after that.
         """
-        self._ended = True
+        self._ended.set()
         if not isinstance(self.stream, Stream):
             return False
         self.stream.ended.set()
@@ -108,8 +145,17 @@ class Http1(H11Protocol):
         return True
 
     async def _maybe_recycle(self) -> None:
-        await super()._maybe_recycle()
-        if self._ended:
+        # Hypercorn closes without a word where a stop comes into an answer that did not say
+        # "Connection: close": the client's next request may be on its way.
+        await self._close_stream()
+        states = {self.connection.our_state, self.connection.their_state}
+        if states == {h11.DONE} and not self._ended.is_set():
+            self.connection.start_next_cycle()
+            self.response = self.scope = None
+            await self.can_read.set()
+            await self.send(Updated(idle=True))
+        else:
+            await self.can_read.set()
             await self.send(Closed())
 
     async def _send_error_response(self, status_code: int) -> None:

@@ -90,6 +90,7 @@ class Http2(H2Protocol):
         self._credits = {CONNECTION: 0}
         self._idle_frames = 0
         self._resets = 0
+        self._said_farewell = False
 
     async def initiate(self, *args: Any) -> None:
         """Open the connection, with windows that fit a long wire."""
@@ -227,9 +228,24 @@ class Http2(H2Protocol):
 
     async def stream_send(self, event: Event) -> None:
         """Send what a stream says; one that ends before its time is reset, and it alone."""
-        if isinstance(event, StreamClosed):
-            await self._end(event.stream_id, self.streams.get(event.stream_id))
-        await super().stream_send(event)
+        if not isinstance(event, StreamClosed):
+            await super().stream_send(event)
+            return
+        await self._end(event.stream_id, self.streams.get(event.stream_id))
+        # Not Hypercorn's own way, whose farewell may come before the end of the answer.
+        await self._close_stream(event.stream_id)
+        await self.send(Updated(idle=self.idle))
+
+    async def _flush(self) -> None:
+        # With the end of the last answer, a farewell (RFC 9113, 6.8) leaves no time in which the
+        # next request could cross it.
+        is_over = self.connection.highest_inbound_stream_id and (
+            self.connection.open_inbound_streams == 0
+        )
+        if is_over and self.context.terminated.is_set() and not self._said_farewell:
+            self._said_farewell = True
+            self.connection.close_connection()
+        await super()._flush()
 
     async def _end(self, stream_id: int, stream: object) -> None:
         if not isinstance(stream, Stream):

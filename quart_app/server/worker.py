@@ -33,6 +33,12 @@ __all__ = ["serve"]
 #: A transfer takes two descriptors, and the usual soft limit is 1,024.
 MOST_DESCRIPTORS = 65_536
 
+#: How long an accepted connection may take to become one of Hypercorn's.
+SETTLING_SECONDS = 0.1
+
+#: The same for one with TLS.
+HANDSHAKE_SECONDS = 1.0
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -73,11 +79,11 @@ async def _serve(
         os.close(inheritance.ready)
         await stop.wait()
         on_stop()
-        # Hypercorn closes the next one when the last one's connections have ended (Python 3.12.1).
-        for server in servers:
-            server.close()
         # Hypercorn's own timeout is not looked at on uvloop, nor from Python 3.12.1 on.
         loop.call_later(settings.drain, Connection.cancel_all)
+        await _stop_listening(loop, servers)
+        # Hypercorn waits for those connections only that it knows by now.
+        await asyncio.sleep(HANDSHAKE_SECONDS if settings.certfile else SETTLING_SECONDS)
 
     def told(*_: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: it has stopped
@@ -103,6 +109,18 @@ def _remember_servers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
 
     loop.create_server = create_and_remember  # type: ignore[method-assign]
     return servers
+
+
+async def _stop_listening(loop: asyncio.AbstractEventLoop, servers: list[asyncio.Server]) -> None:
+    """Close all listeners; Hypercorn waits between two of them for all connections of the first."""
+    # What asyncio has accepted becomes a server's a turn later, and is never served nor closed
+    # when that server was closed meanwhile.
+    for server in servers:
+        for listener in server.sockets:
+            loop.remove_reader(listener.fileno())
+    await asyncio.sleep(0)
+    for server in servers:
+        server.close()
 
 
 def _config(settings: Settings, listeners: tuple[int, ...]) -> Config:

@@ -81,7 +81,7 @@ class Fleet(ServerProcess):
 
     def assert_gone(self, workers: list[int]) -> None:
         """These processes have ended, or are about to."""
-        eventually(lambda: not any(map(_alive, workers)), seconds=10, what="the workers end")
+        eventually(lambda: not any(map(_alive, workers)), what="the workers end")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.logs() if line.get("event") == event]
@@ -107,12 +107,15 @@ class Traffic:
         failures: What became of the others.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, *, pause: float = 0.004, http2: bool = False) -> None:
         self.answered = 0
         self.failures: list[str] = []
         self._fleet = fleet
+        self._pause = pause
         self._over = threading.Event()
-        kept = httpx.Client(base_url=fleet.base_url, timeout=CLIENT_SECONDS)
+        kept = httpx.Client(
+            base_url=fleet.base_url, timeout=CLIENT_SECONDS, http1=not http2, http2=http2
+        )
         requests = (self._on_its_own, partial(self._on_a_kept_one, kept))
         self._threads = [threading.Thread(target=self._run, args=[r]) for r in requests]
         self._kept = kept
@@ -144,7 +147,7 @@ class Traffic:
                 self.failures.append(failure)
             else:
                 self.answered += 1
-            time.sleep(0.004)
+            time.sleep(self._pause)
 
     def _on_its_own(self) -> str:
         with socket.create_connection((self._fleet.host, self._fleet.port)) as connected:

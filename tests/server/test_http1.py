@@ -150,6 +150,27 @@ class TestPipelining:
             client.request("POST /upload", "Content-Length: 3", body=b"abc")
             assert client.response().status == 201
 
+    def test_request_behind_an_answer_that_breaks_off(self, ours: RawServer) -> None:
+        """Its connection does not wait for its turn: the fixture sees what stays behind."""
+        with wire(ours) as client:
+            client.request("GET /fail?start=1", "", "GET /extensions HTTP/1.1", "Host: test")
+            assert client.response("GET").read(1)
+
+    def test_client_goes_amid_a_download(self, server: ServerProcess) -> None:
+        with session(server) as client:
+            path = upload(client, BYTES)["url"]
+        with wire(server, 64 * 1024) as client:
+            client.request(f"GET {path}", "", f"GET {path} HTTP/1.1", "Host: test")
+            assert client.response("GET").read(MIB) == BYTES[:MIB]
+        server.assert_settled()
+
+    def test_client_goes_while_a_request_waits(self, ours: RawServer) -> None:
+        with wire(ours) as client, session(ours) as other:
+            client.request("GET /gone", "", "GET /extensions HTTP/1.1", "Host: test")
+            eventually(lambda: other.get("/state").json()["seen"][-1:] == ["waiting"])
+            client.reset()
+            eventually(lambda: other.get("/state").json()["seen"][-1] == "gone")
+
 
 class TestAskingFirst:
     """`Expect: 100-continue` (RFC 9110, 10.1.1)."""

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,9 @@ BYTES = content(16 * MIB)
 
 #: A small window, so that most of a download is still to be sent.
 WINDOW = 64 * 1024
+
+#: Clients that come until a stop refuses them, where it does so too late.
+MOST_COMING = 5000
 
 
 @pytest.fixture
@@ -131,6 +134,24 @@ class TestStop:
         assert len(fleet.rows()) == len(fleet.blobs()) == 1
 
     @pytest.mark.parametrize("loop", LOOPS)
+    def test_clients_that_come_meanwhile(self, launch: Launch, loop: str) -> None:
+        """None is let in and forgotten."""
+        fleet = launch(SERVE, loop=loop)
+        with transfers(fleet, 1) as begun, ExitStack() as stack:
+            came: list[Wire] = []
+            with ThreadPoolExecutor(2) as pool:
+                pool.submit(fleet.process.send_signal, signal.SIGTERM)
+                with suppress(OSError):
+                    while len(came) < MOST_COMING:
+                        came.append(stack.enter_context(wire(fleet)))
+            for client in came:
+                client.socket.settimeout(10)  # much less than the drain
+                with suppress(ConnectionResetError):
+                    assert client.socket.recv(1) == b""
+            begun.complete()
+        fleet.assert_ends_well()
+
+    @pytest.mark.parametrize("loop", LOOPS)
     def test_signal_comes_while_threads_wake_the_loop(self, launch: Launch, loop: str) -> None:
         """It is not lost: the worker ends, and is replaced as nobody asked the launcher."""
         fleet = launch((*RAW, "launcher", "1", loop))
@@ -207,6 +228,21 @@ class TestReplacement:
             eventually(lambda: not before & set(fleet.workers()), what="the old ones end")
             traffic.flows()
         assert traffic.failures == []
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_rolling_restart_in_a_crowd(self, launch: Launch, loop: str) -> None:
+        fleet = launch(SERVE, workers=1, loop=loop)
+        with ExitStack() as stack:
+            crowd = [
+                stack.enter_context(Traffic(fleet, pause=0, http2=number > 1))
+                for number in range(4)
+            ]
+            for _ in range(4):
+                old = fleet.workers()[0]
+                fleet.process.send_signal(signal.SIGHUP)
+                fleet.assert_gone([old])
+        assert [failure for traffic in crowd for failure in traffic.failures] == []
+        fleet.stop()
 
     def test_new_workers_that_cannot_start(self, launch: Launch, tmp_path: Path) -> None:
         """The old ones go on; once the trouble is over, a restart replaces them."""

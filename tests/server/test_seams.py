@@ -92,14 +92,15 @@ OVERRIDDEN = {
                   "_initiate_server_close"},
     "H11Protocol": {"handle", "stream_send", "_create_stream", "_check_protocol",
                     "_maybe_recycle", "_send_error_response"},
-    "H2Protocol": {"initiate", "handle", "stream_send", "_handle_events", "_send_data"},
+    "H2Protocol": {"initiate", "handle", "stream_send", "_flush", "_handle_events",
+                   "_send_data"},
     "HTTPStream": {"handle", "app_send"},
 }  # fmt: skip
 
 #: Private methods of Hypercorn that these classes call.
 CALLED = {
-    "H11Protocol": {"_send_h11_event"},
-    "H2Protocol": {"_create_stream", "_flush"},
+    "H11Protocol": {"_close_stream", "_send_h11_event"},
+    "H2Protocol": {"_close_stream", "_create_stream"},
 }
 
 

@@ -248,6 +248,25 @@ class TestTls:
         connection.settimeout(CLIENT_SECONDS)
         return context.wrap_socket(connection, server_hostname=tls.host)
 
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_stop_comes_into_a_handshake(
+        self,
+        certificate: tuple[Path, Path],
+        trusting: ssl.SSLContext,
+        tmp_path: Path,
+        loop: str,
+    ) -> None:
+        settings = {"certfile": certificate[0], "keyfile": certificate[1], "loop": loop}
+        with running(tmp_path, settings) as fleet:
+            with socket.create_connection((fleet.host, fleet.port)) as early:
+                fleet.worker_of(early)
+                fleet.process.send_signal(signal.SIGTERM)
+                eventually(lambda: not fleet.listening())
+                with trusting.wrap_socket(early, server_hostname=fleet.host) as connection:
+                    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+                    assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+            fleet.assert_ends_well()
+
     def test_early_answer(self, tls: Fleet, trusting: ssl.SSLContext) -> None:
         """A refusal with the body on its way can be read by a client that sends first."""
         with closing(self.connected(tls, trusting)) as connection:
