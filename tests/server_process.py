@@ -41,6 +41,9 @@ MOST_THREADS = 80
 
 ADDRESS = r"\bon (http://(127\.0\.0\.1|\[::1\]):([1-9]\d*))\s"
 
+#: Settings, and what would have every server compile its modules anew.
+NOT_INHERITED = ("QUART_APP_", "PYTHONDONTWRITEBYTECODE")
+
 #: Lines of Hypercorn's own command.
 HYPERCORN_LOG = re.compile(r"\[[^]]+\] \[\d+\] \[(\w+)\] ")
 
@@ -93,7 +96,7 @@ class ServerProcess:
     def _environment(
         self, given: Mapping[str, object], variables: Mapping[str, str]
     ) -> dict[str, str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("QUART_APP_")}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)}
         own = {f"QUART_APP_{name.upper()}": str(value) for name, value in given.items()}
         places = {"TMPDIR": str(self.scratch), "TEST_STATE_FILE": str(self._state_file)}
         return inherited | own | places | {"PYTHONPATH": str(ROOT)} | dict(variables)

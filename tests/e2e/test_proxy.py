@@ -492,12 +492,14 @@ class TestVanishedClients:
         assert set(seen) == {"cut"}
 
     @pytest.fixture
-    def lasting(
-        self, start: Callable[..., ServerProcess], origin: Origin, loop: str
-    ) -> ServerProcess:
-        """Would keep a connection, or wait for it, for longer than any test."""
+    def patience(self, origin: Origin, loop: str) -> dict[str, object]:
+        """Has a server keep a connection, or wait for it, for longer than any test."""
         patience = {"stall_timeout": 600, "drain": 600}
-        return start(settings={"proxy_targets": targets(origin), "loop": loop, **patience})
+        return {"proxy_targets": targets(origin), "loop": loop, **patience}
+
+    @pytest.fixture
+    def lasting(self, shared_server: Servers, patience: dict[str, object]) -> ServerProcess:
+        return shared_server(**patience)
 
     @pytest.mark.usefixtures("stalled")
     @pytest.mark.parametrize("framing", ["Content-Length: 99999999", "Transfer-Encoding: chunked"])
@@ -521,12 +523,13 @@ class TestVanishedClients:
         lasting.assert_settled()
 
     @pytest.mark.usefixtures("stalled")
-    def test_stops(self, lasting: ServerProcess) -> None:
-        with wire(lasting) as first, wire(lasting) as second:
+    def test_stops(self, start: Callable[..., ServerProcess], patience: dict[str, object]) -> None:
+        server = start(settings=patience)
+        with wire(server) as first, wire(server) as second:
             for client in (first, second):
                 fill(client, "Content-Length: 99999999")
                 client.reset()
-            lasting.stop()
+            server.stop()
 
 
 def send_mibs(client: Wire, count: int) -> None:

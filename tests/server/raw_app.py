@@ -13,7 +13,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from tests.e2e.instrumented import watched_loop
+from tests.e2e.watching import watched_loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -234,10 +234,9 @@ class TestReplacement:
         fleet = launch(SERVE, workers=1, loop=loop)
         with ExitStack() as stack:
             crowd = [
-                stack.enter_context(Traffic(fleet, pause=0, http2=number > 1))
-                for number in range(4)
+                stack.enter_context(Traffic(fleet, pause=0, http2=http2)) for http2 in (False, True)
             ]
-            for _ in range(4):
+            for _ in range(3):
                 old = fleet.workers()[0]
                 fleet.process.send_signal(signal.SIGHUP)
                 fleet.assert_gone([old])

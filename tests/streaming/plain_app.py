@@ -14,7 +14,7 @@ from quart import Quart, Response, abort, request
 
 from quart_app.errors import BodyError
 from quart_app.streaming import StreamingRequest, stream_bodies
-from tests.e2e.instrumented import watch
+from tests.e2e.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
