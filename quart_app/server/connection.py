@@ -11,6 +11,7 @@ from hypercorn.events import Closed, RawData, Updated
 
 from quart_app.models import KIB, MIB
 from quart_app.server.http1 import Http1
+from quart_app.server.http2 import Http2
 from quart_app.server.intake import Intake
 from quart_app.server.sendfile import FileData, send_file
 from quart_app.server.stream import GONE_STATE, UNSENT_STATE
@@ -26,6 +27,15 @@ __all__ = ["Connection"]
 
 #: How long a closing connection may make no progress with what is still unsent.
 CLOSE_PATIENCE_SECONDS = 10.0
+
+#: Bytes that a client of HTTP/2 has certainly taken in when the connection is idle.
+UNTAKEN_SIZE = 64 * KIB
+
+#: How often it is looked after while it takes more.
+SIGN_SECONDS = 0.5
+
+#: How long that may go on.
+LONGEST_PARTING_SECONDS = 600.0
 
 #: How long a client that still sends may take to see that the connection is closing.
 LINGER_SECONDS = 2.0
@@ -46,8 +56,8 @@ class Connection(TCPServer):
     """Hypercorn's connection over an `Intake`.
 
     Stock Hypercorn takes a client that has sent all it will for one that is gone, resets
-    connections on which something unread is left, and waits without end for a closing connection
-    to flush to a client that reads no more.
+    connections on which something unread is left or will come, and waits without end for a closing
+    connection to flush to a client that reads no more.
     """
 
     _running: ClassVar[dict[Connection, asyncio.Task[None]]] = {}
@@ -104,7 +114,23 @@ class Connection(TCPServer):
             async with asyncio.timeout(self.config.keep_alive_timeout):
                 await self.context.terminated.wait()
                 await asyncio.sleep(LAST_CALL_SECONDS)
+        if isinstance(self.protocol.protocol, Http2):
+            await self._part(self.protocol.protocol)
         await asyncio.shield(self._initiate_server_close())
+
+    async def _part(self, protocol: Http2) -> None:
+        """Let a client read on that still says so: to what it says, a closed socket is a reset.
+
+        Such a client may have half a window left to take, and then a stream is long over here.
+        """
+        await protocol.say_farewell()
+        quiet, signs = 0.0, None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_PARTING_SECONDS):
+                while quiet < CLOSE_PATIENCE_SECONDS and protocol.untaken > UNTAKEN_SIZE:
+                    await asyncio.sleep(SIGN_SECONDS)
+                    now = (self.unsent(), self._intake.received)
+                    quiet, signs = (quiet + SIGN_SECONDS if now == signs else 0.0), now
 
     async def _read_data(self) -> None:
         try:

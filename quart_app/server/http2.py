@@ -91,6 +91,7 @@ class Http2(H2Protocol):
         self._idle_frames = 0
         self._resets = 0
         self._said_farewell = False
+        self._widest_window = 0
 
     async def initiate(self, *args: Any) -> None:
         """Open the connection, with windows that fit a long wire."""
@@ -111,8 +112,15 @@ class Http2(H2Protocol):
         # The preface passed for a request; without a real one the connection is not to stay.
         await self.send(Updated(idle=self.idle))
 
+    @property
+    def untaken(self) -> int:
+        """Bytes of bodies sent that the client has not said to have taken; it may never do so."""
+        return self._widest_window - self.connection.outbound_flow_control_window
+
     async def handle(self, event: IOEvent) -> None:
-        """Take what the connection has received, or its end."""
+        """Take what the connection has received, or its end; after the farewell, its end only."""
+        if self._said_farewell and not isinstance(event, Closed):
+            return
         await super().handle(event)
         if isinstance(event, Closed):
             for stream_id in list(self.stream_buffers):
@@ -133,7 +141,16 @@ class Http2(H2Protocol):
         await self.handle(Closed())
         await self.send(Closed())
 
+    async def say_farewell(self) -> None:
+        """Tell the client that its requests are answered no more (RFC 9113, 6.8)."""
+        if not self._said_farewell:
+            self._said_farewell = True
+            self.connection.close_connection()
+        await super()._flush()
+
     async def _handle_events(self, events: list[H2Event]) -> None:
+        window = self.connection.outbound_flow_control_window
+        self._widest_window = max(self._widest_window, window)
         for event in events:
             if self.closed:
                 return
@@ -237,15 +254,14 @@ class Http2(H2Protocol):
         await self.send(Updated(idle=self.idle))
 
     async def _flush(self) -> None:
-        # With the end of the last answer, a farewell (RFC 9113, 6.8) leaves no time in which the
-        # next request could cross it.
-        is_over = self.connection.highest_inbound_stream_id and (
-            self.connection.open_inbound_streams == 0
-        )
-        if is_over and self.context.terminated.is_set() and not self._said_farewell:
-            self._said_farewell = True
-            self.connection.close_connection()
-        await super()._flush()
+        # With the end of the last answer, a farewell leaves no time in which the next request
+        # could cross it.
+        h2 = self.connection
+        is_over = h2.highest_inbound_stream_id and h2.open_inbound_streams == 0
+        if is_over and self.context.terminated.is_set():
+            await self.say_farewell()
+        else:
+            await super()._flush()
 
     async def _end(self, stream_id: int, stream: object) -> None:
         if not isinstance(stream, Stream):

@@ -34,6 +34,7 @@ class Intake(asyncio.Protocol):
     Attributes:
         gone: Set once the client is gone; what it has sent may still wait to be read.
         lost: Set once the transport is closed.
+        received: Bytes so far.
 
     Args:
         reader: The reader it had; what it holds comes first.
@@ -45,6 +46,7 @@ class Intake(asyncio.Protocol):
         self.eof: bool = reader._eof  # type: ignore[attr-defined]  # noqa: SLF001
         self.gone = asyncio.Event()
         self.lost = asyncio.Event()
+        self.received = 0
         self._next_look: asyncio.TimerHandle | None = None
         self._chunks: deque[bytes] = deque()
         self._held = 0
@@ -85,6 +87,7 @@ class Intake(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take a chunk (called by the transport)."""
+        self.received += len(data)
         if self._drop_left is not None:
             self._drop_left -= len(data)
             self._arrived.set()

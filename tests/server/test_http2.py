@@ -209,6 +209,25 @@ class TestBrokenStreams:
                 time.sleep(STALL_SECONDS / 10)
             assert client.answer(reading).body == BYTES
 
+    @pytest.mark.parametrize(("loop", "stops"), [("uvloop", False), ("asyncio", True)])
+    def test_reader_is_late(self, start: Start, loop: str, stops: bool) -> None:
+        """All was sent long ago; what the client says meanwhile is no reason to reset it."""
+        server = start(settings={"loop": loop})
+        with session(server) as client:
+            path = str(upload(client, BYTES)["url"])
+        with http2(server, window=4 * MIB, receive_buffer=16 * KIB) as client:
+            reading = client.request("GET", path)
+            client.until(lambda: len(client.answers[reading].body) > 13 * MIB)
+            if stops:
+                server.process.send_signal(signal.SIGTERM)
+            while client.answers[reading].ended is None:
+                client.h2.increment_flow_control_window(1)
+                client.receive(size=16 * KIB)
+                time.sleep(16 * KIB / (0.4 * MIB))
+            assert client.answers[reading].body == BYTES
+        if stops:
+            server.assert_ends_well()
+
     @pytest.mark.parametrize("streams", [1, 10])
     def test_client_is_gone(self, server: ServerProcess, path: str, streams: int) -> None:
         with http2(server) as client:
