@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from h2.events import ConnectionTerminated
 from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame, SettingsFrame
 
@@ -274,5 +275,5 @@ def test_transfers_end_before_the_server(start: Start) -> None:
         busy.h2.increment_flow_control_window(size)
         busy.flush()
         assert busy.answer(download).body == BYTES
-        assert busy.is_closed(10)
+        assert busy.until(lambda: isinstance(busy.events[-1], ConnectionTerminated))
     server.assert_ends_well()
