@@ -22,7 +22,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import Body, StreamClosed
-from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h2 import BUFFER_LOW_WATER, H2Protocol, StreamBuffer
 from hypercorn.protocol.http_stream import ASGIHTTPState
 from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import MissingStreamError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hypercorn.protocol.http_stream import HTTPStream
     from hypercorn.typing import ASGIReceiveEvent
 
-__all__ = ["FRAME_SIZE", "STREAM_WINDOW", "Http2"]
+__all__ = ["FRAME_SIZE", "STREAM_WINDOW", "Buffer", "Http2"]
 
 #: Bytes that a client may send ahead of the application on one stream. With what the request's
 #: body and a write under way hold, a stream stays under 4 MiB.
@@ -71,6 +71,24 @@ MOST_UNPARSED = FRAME_SIZE + 1 * KIB
 #: A method, and a path (RFC 9110, 5.6.2; RFC 3986, 2).
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VISIBLE = re.compile(rb"[!-~]+")
+
+
+class Buffer(StreamBuffer):
+    """What waits for a stream's window: bounded, however long that is shut.
+
+    Stock Hypercorn lets the application go on whenever little is taken out, also where much is
+    left: one whose client opens no window ends with its whole answer in memory.
+    """
+
+    async def pop(self, max_length: int) -> bytes:
+        """Take out what may be sent; the application goes on once little is left."""
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_LOW_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
 
 
 class Http2(H2Protocol):

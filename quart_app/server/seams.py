@@ -6,7 +6,7 @@ import importlib
 
 from quart_app.server.connection import Connection
 from quart_app.server.http1 import Http1
-from quart_app.server.http2 import Http2
+from quart_app.server.http2 import Buffer, Http2
 from quart_app.server.stream import Stream
 
 __all__ = ["SEAMS", "fix_hypercorn"]
@@ -18,6 +18,7 @@ SEAMS = (
     ("hypercorn.protocol", "H2Protocol", Http2),
     ("hypercorn.protocol.h11", "HTTPStream", Stream),
     ("hypercorn.protocol.h2", "HTTPStream", Stream),
+    ("hypercorn.protocol.h2", "StreamBuffer", Buffer),
 )
 
 

@@ -210,6 +210,18 @@ class TestBrokenStreams:
                 time.sleep(STALL_SECONDS / 10)
             assert client.answer(reading).body == BYTES
 
+    def test_window_that_opens_byte_by_byte(self, ours: RawServer) -> None:
+        """What the application may be ahead of it is bounded."""
+        with http2(ours, window=0) as client:
+            client.stalled.add(client.request("GET", f"/bytes?size={64 * MIB}"))
+            assert client.ping()
+            before = ours.memory("VmRSS")
+            for _ in range(300):
+                client.h2.increment_flow_control_window(1, 1)
+                assert client.ping()
+            assert ours.memory("VmRSS") - before < 4 * MIB
+            assert client.until(lambda: len(client.answers[1].body) == 300)
+
     @pytest.mark.parametrize(("loop", "stops"), [("uvloop", False), ("asyncio", True)])
     def test_reader_is_late(self, start: Start, loop: str, stops: bool) -> None:
         """All was sent long ago; what the client says meanwhile is no reason to reset it."""

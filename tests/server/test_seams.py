@@ -95,6 +95,7 @@ OVERRIDDEN = {
     "H2Protocol": {"initiate", "handle", "stream_send", "_flush", "_handle_events",
                    "_send_data"},
     "HTTPStream": {"handle", "app_send"},
+    "StreamBuffer": {"pop"},
 }  # fmt: skip
 
 #: Private methods of Hypercorn that these classes call.
