@@ -66,7 +66,16 @@ class TestStreamedThrough:
         assert fetched(client, f"{remote.url}/untyped").content == b"untyped"
 
     @pytest.mark.parametrize(
-        "target", ["/mirror?a=b&c=%20d&e", "/a%2Fb%20c", "/mirror?", "/x//y", "/%E2%82%AC?%E2=%82"]
+        "target",
+        [
+            "/mirror?a=b&c=%20d&e",
+            "/a%2Fb%20c",
+            "/mirror?",
+            "/x//y",
+            "/%E2%82%AC?%E2=%82",
+            "/a%0Ab%0D",
+            "/a%0A",
+        ],
     )
     def test_target_as_it_was_sent(
         self, server: ServerProcess, remote: Origin, target: str

@@ -98,6 +98,10 @@ NAMED = [
     ("PUT /upload/a.png", [], "a.png", "image/png"),
     ("PUT /upload/", [], "file", "application/octet-stream"),
     ("PUT /upload/a/b/c.tar.gz", [], "c.tar.gz", "application/gzip"),
+    ("PUT /upload/a%0Ab%0D.txt%0A", [], "ab.txt", "text/plain"),
+    ("PUT /upload//a.txt", [], "a.txt", "text/plain"),
+    ("PUT /upload/%2Fa.txt", [], "a.txt", "text/plain"),
+    ("PUT /upload//", [], "file", "application/octet-stream"),
 ]
 
 
