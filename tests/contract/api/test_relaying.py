@@ -147,6 +147,8 @@ class TestBlocked:
             "100.64.0.1",
             "[fe80::1]",
             "[fd00::1]",
+            "metadata.google.internal",
+            "localhost.localdomain",
         ],
     )
     @pytest.mark.parametrize("stored", [False, True])
