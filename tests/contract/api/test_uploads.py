@@ -177,6 +177,18 @@ class TestForms:
         assert response.headers["Location"] == answer["files"][0]["url"]
         assert client.get(answer["files"][1]["url"]).content == BYTES
 
+    @pytest.mark.parametrize(("count", "size"), [(1, 900_000), (900, 1000)])
+    def test_large_fields(self, client: httpx.Client, count: int, size: int) -> None:
+        parts = [('name="a"', b"x" * size)] * count
+        response = self.post(client, *parts, ('name="f"; filename="f"', b""))
+        assert response.json()["fields"] == {"a": ["x" * size] * count}
+
+    @pytest.mark.parametrize(("count", "size"), [(1, MIB), (17, MIB // 16)])
+    def test_too_large_fields(self, client: httpx.Client, count: int, size: int) -> None:
+        parts = [('name="a"', b"x" * size)] * count
+        response = self.post(client, *parts, ('name="f"; filename="f"', b""))
+        assert (response.status_code, response.json()["code"]) == (413, "form_too_complex")
+
     def test_of_httpx(self, client: httpx.Client) -> None:
         response = client.post("/upload", files={"f": ("a.bin", BYTES)}, data={"k": ["1", "2"]})
         answer = response.json()
