@@ -56,6 +56,10 @@ _ISATAP = {0x00005EFE, 0x02005EFE}
 #: Hosts whose last label is a number: addresses to some resolvers, names to others.
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
 
+#: What no public name lies under: this host (RFC 6761), its link (RFC 6762), a home (RFC 8375), a
+#: private network or a cloud's metadata (`internal`, set aside by ICANN), whatever DNS says.
+_LOCAL_DOMAINS = (".localhost", ".localdomain", ".local", ".home.arpa", ".internal")
+
 #: Names as they are looked up, internationalized ones encoded (RFC 1123, 2.1).
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 MAX_NAME_SIZE = 253
@@ -176,7 +180,7 @@ class AddressPolicy:
         if endpoint not in self.exceptions:
             if number not in DEFAULT_PORTS.values() and number < FIRST_UNPRIVILEGED_PORT:
                 raise BlockedAddress("The port is not allowed.")
-            if endpoint.host == "localhost" or endpoint.host.endswith(".localhost"):
+            if f".{endpoint.host}".endswith(_LOCAL_DOMAINS):
                 raise BlockedAddress("Only public addresses are allowed.")
         return endpoint
 

@@ -44,7 +44,7 @@ class FormLimits:
     max_parts: int = 1000
     max_headers: int = 8
     max_header_size: int = 8 * KIB
-    max_field_size: int = 64 * KIB
+    max_field_size: int = 1 * MIB
     max_fields_size: int = 1 * MIB
 
     def for_passing(self) -> FormLimits:

@@ -47,7 +47,7 @@ SCHEME = re.compile(r"/*([a-z][a-z0-9+.-]*):/{1,2}(?=[^/])", re.IGNORECASE)
 class _UrlConverter(BaseConverter):
     """What begins like a URL, in the place of a path."""
 
-    regex = r"(?i:[a-z][a-z0-9+.\-]*:/.+)"
+    regex = r"(?is:[a-z][a-z0-9+.\-]*:/.+)"
     part_isolating = False
 
 

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, jsonify
+from werkzeug.routing import BaseConverter
 
 from quart_app.errors import BadForm, BadRequest
 from quart_app.protocol.digests import declared_digests
@@ -27,12 +28,26 @@ from quart_app.web.representation import file_json
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from quart.blueprints import BlueprintSetupState
+
     from quart_app.models import File
     from quart_app.streaming import Part, StreamingRequest
 
 __all__ = ["uploads"]
 
 uploads = Blueprint("uploads", __name__)
+
+
+class _NameConverter(BaseConverter):
+    """Whatever a client calls a file; Werkzeug's `path` knows no line feed and no leading slash."""
+
+    regex = r"(?s:.+)"
+    part_isolating = False
+
+
+@uploads.record
+def _add_converter(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["name"] = _NameConverter
 
 
 @uploads.post("/upload")
@@ -45,7 +60,7 @@ async def upload() -> Response:
 
 
 @uploads.put("/upload", defaults={"name": None})
-@uploads.put("/upload/<path:name>")
+@uploads.put("/upload/<name:name>")
 async def put(name: str | None) -> Response:
     """Store the raw body under a name, as `curl -T` sends it."""
     request = streaming_request()

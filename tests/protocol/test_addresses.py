@@ -114,21 +114,38 @@ def test_port_allowed(port: int | None, found: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST", "localhost.", "a.localhost", "LocalHost."]
-)
-def test_localhost(host: str) -> None:
+    "host",
+    ["localhost", "LOCALHOST", "localhost.", "a.localhost", "LocalHost.", "localhost.localdomain",
+     "metadata.google.internal", "Metadata.Google.Internal.", "host.docker.internal", "nas.local",
+     "router.home.arpa"],
+)  # fmt: skip
+def test_local_name(host: str) -> None:
     with pytest.raises(BlockedAddress):
         NONE.admit("http", b"", host, None)
+
+
+@pytest.mark.parametrize(
+    "host", ["notlocalhost", "internal.a.org", "a.arpa", "mylocal", "alocal.org"]
+)
+def test_no_local_name(host: str) -> None:
+    assert NONE.admit("http", b"", host, None).host == host
 
 
 class TestExceptions:
     """They hold for a host as it is spelt, on a port."""
 
-    policy = AddressPolicy(frozenset(map(parse_exception, ["127.0.0.1:25", "[::1]:80", "LAN.:80"])))
+    policy = AddressPolicy(
+        frozenset(map(parse_exception, ["127.0.0.1:25", "[::1]:80", "LAN.:80", "a.local:80"]))
+    )
 
     @pytest.mark.parametrize(
         ("host", "port", "address"),
-        [("127.0.0.1", 25, "127.0.0.1"), ("::1", None, "::1"), ("lan", 80, "10.0.0.1")],
+        [
+            ("127.0.0.1", 25, "127.0.0.1"),
+            ("::1", None, "::1"),
+            ("lan", 80, "10.0.0.1"),
+            ("a.local", 80, "10.0.0.1"),
+        ],
     )
     def test_allowed(self, host: str, port: int | None, address: str) -> None:
         endpoint = self.policy.admit("http", b"", host, port)

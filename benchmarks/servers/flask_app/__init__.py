@@ -22,7 +22,7 @@ from benchmarks.servers.flask_app.files import files
 from benchmarks.servers.flask_app.problems import render_errors
 from benchmarks.servers.flask_app.reading import reading
 from benchmarks.servers.flask_app.relaying import RemoteUrl, relaying
-from benchmarks.servers.flask_app.uploads import uploads
+from benchmarks.servers.flask_app.uploads import FileName, uploads
 
 __all__ = ["app"]
 
@@ -33,6 +33,7 @@ app.url_map.strict_slashes = False
 app.url_map.merge_slashes = False
 app.url_map.redirect_defaults = False
 app.url_map.converters["remote"] = RemoteUrl
+app.url_map.converters["name"] = FileName
 render_errors(app)
 for blueprint in (uploads, files, reading, converting, relaying):
     app.register_blueprint(blueprint)

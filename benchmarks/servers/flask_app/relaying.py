@@ -53,7 +53,7 @@ POLICY = AddressPolicy(frozenset(map(parse_exception, ALLOW_FETCH)))
 class RemoteUrl(PathConverter):
     """What begins like a URL, in the place of a path."""
 
-    regex = r"(?i:[a-z][a-z0-9+.\-]*:/.+)"
+    regex = r"(?is:[a-z][a-z0-9+.\-]*:/.+)"
 
 
 class Guarded(httpx.HTTPTransport):

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, request
+from werkzeug.routing import BaseConverter
 
 from benchmarks.servers.flask_app.bodies import (
     body,
@@ -35,6 +36,13 @@ uploads = Blueprint("uploads", __name__)
 MOST_SECONDS = 100 * 365 * 86_400
 
 
+class FileName(BaseConverter):
+    """Whatever a client calls a file, line feeds and leading slashes included."""
+
+    regex = r"(?s:.+)"
+    part_isolating = False
+
+
 @uploads.post("/upload")
 def upload() -> Answer:
     refuse_coding()
@@ -42,7 +50,7 @@ def upload() -> Answer:
 
 
 @uploads.put("/upload", defaults={"name": None})
-@uploads.put("/upload/<path:name>")
+@uploads.put("/upload/<name:name>")
 def put(name: str | None) -> Answer:
     refuse_coding()
     if "Content-Range" in request.headers:

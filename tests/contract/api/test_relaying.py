@@ -66,7 +66,16 @@ class TestStreamedThrough:
         assert fetched(client, f"{remote.url}/untyped").content == b"untyped"
 
     @pytest.mark.parametrize(
-        "target", ["/mirror?a=b&c=%20d&e", "/a%2Fb%20c", "/mirror?", "/x//y", "/%E2%82%AC?%E2=%82"]
+        "target",
+        [
+            "/mirror?a=b&c=%20d&e",
+            "/a%2Fb%20c",
+            "/mirror?",
+            "/x//y",
+            "/%E2%82%AC?%E2=%82",
+            "/a%0Ab%0D",
+            "/a%0A",
+        ],
     )
     def test_target_as_it_was_sent(
         self, server: ServerProcess, remote: Origin, target: str
@@ -138,6 +147,8 @@ class TestBlocked:
             "100.64.0.1",
             "[fe80::1]",
             "[fd00::1]",
+            "metadata.google.internal",
+            "localhost.localdomain",
         ],
     )
     @pytest.mark.parametrize("stored", [False, True])

@@ -98,6 +98,10 @@ NAMED = [
     ("PUT /upload/a.png", [], "a.png", "image/png"),
     ("PUT /upload/", [], "file", "application/octet-stream"),
     ("PUT /upload/a/b/c.tar.gz", [], "c.tar.gz", "application/gzip"),
+    ("PUT /upload/a%0Ab%0D.txt%0A", [], "ab.txt", "text/plain"),
+    ("PUT /upload//a.txt", [], "a.txt", "text/plain"),
+    ("PUT /upload/%2Fa.txt", [], "a.txt", "text/plain"),
+    ("PUT /upload//", [], "file", "application/octet-stream"),
 ]
 
 
@@ -172,6 +176,18 @@ class TestForms:
         assert named == [("a.txt", "text/html", 1), ("🦆.txt", "text/plain", len(BYTES))]
         assert response.headers["Location"] == answer["files"][0]["url"]
         assert client.get(answer["files"][1]["url"]).content == BYTES
+
+    @pytest.mark.parametrize(("count", "size"), [(1, 900_000), (900, 1000)])
+    def test_large_fields(self, client: httpx.Client, count: int, size: int) -> None:
+        parts = [('name="a"', b"x" * size)] * count
+        response = self.post(client, *parts, ('name="f"; filename="f"', b""))
+        assert response.json()["fields"] == {"a": ["x" * size] * count}
+
+    @pytest.mark.parametrize(("count", "size"), [(1, MIB), (17, MIB // 16)])
+    def test_too_large_fields(self, client: httpx.Client, count: int, size: int) -> None:
+        parts = [('name="a"', b"x" * size)] * count
+        response = self.post(client, *parts, ('name="f"; filename="f"', b""))
+        assert (response.status_code, response.json()["code"]) == (413, "form_too_complex")
 
     def test_of_httpx(self, client: httpx.Client) -> None:
         response = client.post("/upload", files={"f": ("a.bin", BYTES)}, data={"k": ["1", "2"]})
