@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import quart
+from werkzeug.datastructures import MIMEAccept
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from werkzeug.datastructures import Headers
 
     from quart_app.protocol.multipart import FormLimits
@@ -18,6 +21,7 @@ __all__ = [
     "JoinedFields",
     "Services",
     "get_services",
+    "preferred_type",
     "services",
     "set_services",
     "streaming_request",
@@ -58,6 +62,17 @@ class JoinedFields:
     def get(self, name: str) -> str | None:
         """Give the value of a field, or None."""
         return ", ".join(self.headers.getlist(name)) or None
+
+
+def preferred_type(request: quart.Request, offered: Sequence[str]) -> str:
+    """Give the media type that a client likes best, the first where it does not say.
+
+    Parameters, as in `application/json; charset=utf-8`, are left aside: none tells two types that
+    are offered here apart.
+    """
+    accepted = request.accept_mimetypes
+    bare = MIMEAccept((kind.partition(";")[0].strip(), quality) for kind, quality in accepted)
+    return bare.best_match(offered, default=offered[0])
 
 
 def set_services(app: quart.Quart, value: Services) -> None:

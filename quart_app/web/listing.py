@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response, jsonify, request
 
 from quart_app.errors import BadRequest
 from quart_app.protocol.conditions import evaluate
-from quart_app.web.context import JoinedFields, services
+from quart_app.web.context import JoinedFields, preferred_type, services
 from quart_app.web.representation import (
     cursor_of,
     file_json,
@@ -26,19 +26,27 @@ DEFAULT_LIMIT = 100
 MOST_ROWS = 1000
 
 STREAMED = {"text/csv": streamed_csv, "application/x-ndjson": streamed_ndjson}
+OFFERED = ("application/json", *STREAMED)
 
 
 @listing.get("/files")
-async def list_files() -> Response | dict[str, Any]:
+async def list_files() -> Response:
     """List files, newest first: a page of JSON, or all as CSV or lines of JSON."""
-    files = services().files
-    offered = ["application/json", *STREAMED]
-    chosen = request.accept_mimetypes.best_match(offered, default="application/json")
+    chosen = preferred_type(request, OFFERED)
     if chosen in STREAMED:
-        return Response(STREAMED[chosen](files.all()), content_type=f"{chosen}; charset=utf-8")
+        rows = STREAMED[chosen](services().files.all())
+        response = Response(rows, content_type=f"{chosen}; charset=utf-8")
+    else:
+        response = jsonify(await _page())
+    response.vary.add("Accept")
+    return response
+
+
+async def _page() -> dict[str, Any]:
     limit = _limit(request.args.get("limit"))
     cursor = request.args.get("cursor")
-    page = await files.page(limit=limit + 1, after=position_of(cursor) if cursor else None)
+    after = position_of(cursor) if cursor else None
+    page = await services().files.page(limit=limit + 1, after=after)
     more = len(page) > limit
     return {
         "files": [file_json(file) for file in page[:limit]],

@@ -20,7 +20,7 @@ from quart_app.web.bodies import (
     is_form,
     verified_body,
 )
-from quart_app.web.context import services, streaming_request
+from quart_app.web.context import preferred_type, services, streaming_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -76,7 +76,7 @@ async def _read_form(request: StreamingRequest, via: Via) -> Response:
 async def _read(
     request: StreamingRequest, via: Via, chunks: AsyncIterable[bytes], kind: str
 ) -> Response:
-    if request.accept_mimetypes.best_match([ANY_TYPE, JSON_TYPE], ANY_TYPE) == JSON_TYPE:
+    if preferred_type(request, (ANY_TYPE, JSON_TYPE)) == JSON_TYPE:
         found = asdict(await services().reading.describe(chunks, via))
         told = {"via": via, "size": found["size"], "sha256": found["sha256"], "media_type": kind}
         return jsonify(told | {"lines": found["lines"]})

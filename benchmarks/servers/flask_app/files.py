@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, request, send_file
+from flask import Blueprint, Response, jsonify, request, send_file
 
 from benchmarks.servers.flask_app import catalog, storage
 from benchmarks.servers.flask_app.representation import (
@@ -13,6 +13,7 @@ from benchmarks.servers.flask_app.representation import (
     file_json,
     ndjson,
     position_of,
+    preferred_type,
     validators_of,
 )
 from quart_app.errors import BadRequest, NotFound
@@ -39,15 +40,22 @@ files = Blueprint("files", __name__)
 DEFAULT_LIMIT = 100
 MOST_ROWS = 1000
 STREAMED = {"text/csv": csv_rows, "application/x-ndjson": ndjson}
+OFFERED = ("application/json", *STREAMED)
 
 
 @files.get("/files")
-def list_files() -> Response | dict[str, Any]:
-    offered = ["application/json", *STREAMED]
-    chosen = request.accept_mimetypes.best_match(offered, default="application/json")
+def list_files() -> Response:
+    chosen = preferred_type(request.accept_mimetypes, OFFERED)
     if chosen in STREAMED:
         rows = STREAMED[chosen](catalog.walk())
-        return Response(rows, content_type=f"{chosen}; charset=utf-8")
+        response = Response(rows, content_type=f"{chosen}; charset=utf-8")
+    else:
+        response = jsonify(_page())
+    response.vary.add("Accept")
+    return response
+
+
+def _page() -> dict[str, Any]:
     limit, cursor = _limit(request.args.get("limit")), request.args.get("cursor")
     page = catalog.page(limit + 1, position_of(cursor) if cursor else None)
     return {

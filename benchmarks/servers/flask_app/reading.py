@@ -21,6 +21,7 @@ from benchmarks.servers.flask_app.bodies import (
     refuse_coding,
     verified,
 )
+from benchmarks.servers.flask_app.representation import preferred_type
 from benchmarks.servers.flask_app.settings import READ_SIZE, SPILL_SIZE
 from benchmarks.servers.flask_app.storage import disk_errors
 from quart_app.errors import BadForm, BadRequest, NotText
@@ -50,7 +51,7 @@ def read_data() -> Response | dict[str, Any]:
     refuse_coding()
     with ExitStack() as stack:
         kind, spool = _spooled(via, stack)
-        if request.accept_mimetypes.best_match([ANY_TYPE, JSON_TYPE], ANY_TYPE) == JSON_TYPE:
+        if preferred_type(request.accept_mimetypes, (ANY_TYPE, JSON_TYPE)) == JSON_TYPE:
             return {"via": via, **_described(spool), "media_type": kind}
         response = Response(_pieces(spool), headers=HARMLESS, content_type=kind)
         # The server closes the response whatever happens, and the temporary file with it.

@@ -9,13 +9,15 @@ import json
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from werkzeug.datastructures import MIMEAccept
+
 from quart_app.errors import BadCursor
 from quart_app.models import KIB, File, Position, from_microseconds, to_microseconds
 from quart_app.protocol.conditions import Validators
 from quart_app.protocol.names import url_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
 #: A name that would make a file's URL that of its description.
@@ -25,6 +27,12 @@ COLUMNS = (*(field.name for field in fields(File)), "url")
 
 #: Characters of rows gathered before they are sent.
 SEND_SIZE = 64 * KIB
+
+
+def preferred_type(accepted: MIMEAccept, offered: Sequence[str]) -> str:
+    """Give the media type a client likes best; parameters tell none of ours apart."""
+    bare = MIMEAccept((kind.partition(";")[0].strip(), quality) for kind, quality in accepted)
+    return bare.best_match(offered, default=offered[0])
 
 
 def file_json(file: File) -> dict[str, Any]:

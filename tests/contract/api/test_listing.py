@@ -75,6 +75,25 @@ def test_json_is_the_default(client: httpx.Client, accept: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/csv; charset=utf-8", "text/csv"),
+        ("text/csv;header=present", "text/csv"),
+        ("text/html, application/x-ndjson;charset=utf-8;q=0.9", "application/x-ndjson"),
+        ("text/csv;q=0.5, application/json; charset=utf-8", "application/json"),
+    ],
+)
+def test_parameters_of_a_type(client: httpx.Client, accept: str, kind: str) -> None:
+    response = client.get("/files", headers={"Accept": accept})
+    assert response.headers["Content-Type"].partition(";")[0] == kind
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/csv"])
+def test_caches_keep_forms_apart(client: httpx.Client, accept: str) -> None:
+    assert client.get("/files", headers={"Accept": accept}).headers["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize(
     ("query", "code"),
     [
         ({"limit": "0"}, "bad_request"),

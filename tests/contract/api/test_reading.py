@@ -73,10 +73,13 @@ def test_described(client: httpx.Client, via: str, data: bytes, lines: int) -> N
     [
         ("application/json", True),
         ("APPLICATION/JSON", True),
+        ("application/json; charset=utf-8", True),
+        ("text/plain;format=flowed, application/json;charset=UTF-8;q=0.5", True),
         ("text/html, application/json", True),
         ("application/json, text/plain, */*", True),
         ("*/*", False),
         ("application/json;q=0", False),
+        ("application/json; charset=utf-8; q=0", False),
         ("*/*, application/json;q=0", False),
         ("application/json;q=0.1, */*", False),
     ],
