@@ -32,6 +32,8 @@ class BulkConnection(h11.Connection):
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the network; all events are asked for before the next call."""
+        if data and self.their_state is h11.MUST_CLOSE:
+            return  # nothing but their end is of interest
         left = self.body_left
         if data and left and not self.trailing_data[0]:
             self._chunk = data[:left]
@@ -53,6 +55,10 @@ class BulkConnection(h11.Connection):
 
     def next_event(self) -> Any:
         """Give the next event, a chunk that passed the parser by first."""
+        if self.their_state is h11.MUST_CLOSE and self.trailing_data[0]:
+            # After "Connection: close" nothing more is processed (RFC 9112, 9.6). To h11 it is an
+            # error, for which the answer to what came before would break off.
+            return h11.NEED_DATA
         if self._chunk is None:
             event = super().next_event()
             if isinstance(event, h11.EndOfMessage):

@@ -18,6 +18,8 @@ from quart_app.server.stream import GONE_STATE, UNSENT_STATE
 from quart_app.streaming import unacknowledged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.events import Event
     from hypercorn.typing import LifespanState
 
@@ -28,7 +30,7 @@ __all__ = ["Connection"]
 #: How long a closing connection may make no progress with what is still unsent.
 CLOSE_PATIENCE_SECONDS = 10.0
 
-#: Bytes that a client of HTTP/2 has certainly taken in when the connection is idle.
+#: Bytes of answers that a connection may be closed on before its client has taken them.
 UNTAKEN_SIZE = 64 * KIB
 
 #: How often it is looked after while it takes more.
@@ -114,21 +116,26 @@ class Connection(TCPServer):
             async with asyncio.timeout(self.config.keep_alive_timeout):
                 await self.context.terminated.wait()
                 await asyncio.sleep(LAST_CALL_SECONDS)
-        if isinstance(self.protocol.protocol, Http2):
-            await self._part(self.protocol.protocol)
+        protocol = self.protocol.protocol
+        if isinstance(protocol, Http2):
+            await protocol.say_farewell()
+            await self._until_taken(lambda: protocol.untaken > UNTAKEN_SIZE)
+        else:
+            await self._until_taken(self.unsent)
         await asyncio.shield(self._initiate_server_close())
 
-    async def _part(self, protocol: Http2) -> None:
-        """Let a client read on that still says so: to what it says, a closed socket is a reset.
+    async def _until_taken(self, untaken: Callable[[], object]) -> None:
+        """Let a slow client read on while something is untaken.
 
-        Such a client may have half a window left to take, and then a stream is long over here.
+        To what it says meanwhile, a closed socket is a reset, which takes from it what the kernel
+        still has to send; and loops cut what a closing TLS has not sent within 30 s. Of HTTP/2 a
+        client may have half a window left to take, and then a stream is long over here.
         """
-        await protocol.say_farewell()
         quiet, signs = 0.0, None
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_PARTING_SECONDS):
-                while quiet < CLOSE_PATIENCE_SECONDS and protocol.untaken > UNTAKEN_SIZE:
-                    await asyncio.sleep(SIGN_SECONDS)
+                while quiet < CLOSE_PATIENCE_SECONDS and self._lasts and untaken():
+                    await self._is_lost_within(SIGN_SECONDS)
                     now = (self.unsent(), self._intake.received)
                     quiet, signs = (quiet + SIGN_SECONDS if now == signs else 0.0), now
 
@@ -161,24 +168,40 @@ class Connection(TCPServer):
             transport.get_extra_info("socket")
         )
 
+    @property
+    def _lasts(self) -> bool:
+        return not self._intake.lost.is_set()
+
+    async def _is_lost_within(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._intake.lost.wait()
+
     async def _close(self) -> None:
-        left = -1
         try:
             await self._linger()
-            self._close_writer()
-            while not self._intake.lost.is_set() and (unsent := self.unsent()) != left:
-                left = unsent
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(CLOSE_PATIENCE_SECONDS):
-                        await self._intake.lost.wait()
+            await self._end()
         finally:
-            if not self._intake.lost.is_set():
-                self.writer.transport.abort()
+            self._abort()
             await self.idle_task.stop()
 
     async def _initiate_server_close(self) -> None:
         await self.protocol.handle(Closed())
+        await self._end()
+
+    async def _end(self) -> None:
+        """Close; by force once nothing moves, or all is taken and TLS waits for a farewell.
+
+        Loops wait 30 s for that, and a client whose connection rests in a pool gives none.
+        """
         self._close_writer()
+        await self._until_taken(self.unsent)
+        await self._is_lost_within(LINGER_SECONDS)
+        self._abort()
+
+    def _abort(self) -> None:
+        if self._lasts:
+            self.writer.transport.abort()
 
     def _close_writer(self) -> None:
         # A second time, asyncio's TLS transport forgets its protocol, and can abort no more.
@@ -186,11 +209,16 @@ class Connection(TCPServer):
             self.writer.close()
 
     async def _linger(self) -> None:
-        """Let a client that still sends read its answer: closing now would reset it away."""
+        """Let a client read its answer that still sends, or is slow: closing now may reset it."""
         protocol = getattr(self, "protocol", None) and self.protocol.protocol
-        if self._intake.eof or not (isinstance(protocol, Http1) and protocol.sending):
+        if self._intake.eof or self.writer.is_closing() or not isinstance(protocol, Http1):
             return
-        with suppress(NotImplementedError, OSError, RuntimeError, TimeoutError):
-            self.writer.write_eof()
-            async with asyncio.timeout(LINGER_SECONDS):
-                await self._intake.drop(LINGER_SIZE)
+        late = self.unsent() > UNTAKEN_SIZE
+        if late or protocol.sending:
+            with suppress(NotImplementedError, OSError, RuntimeError, TimeoutError):
+                self._intake.drop(LINGER_SIZE)
+                self.writer.write_eof()
+                async with asyncio.timeout(LINGER_SECONDS):
+                    await self._intake.dropped()
+        if late:
+            await self._until_taken(self.unsent)

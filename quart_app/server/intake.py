@@ -75,13 +75,16 @@ class Intake(asyncio.Protocol):
             self._resume()
         return chunk
 
-    async def drop(self, size: int) -> None:
-        """Drop what comes until the client ends, or has sent `size` bytes more."""
+    def drop(self, size: int) -> None:
+        """Drop whatever comes from now on; `dropped` waits until that is `size` bytes."""
         self._drop_left = size
         self._chunks.clear()
         if self._held >= INTAKE_SIZE:
             self._resume()
-        while not self.eof and self._drop_left > 0:
+
+    async def dropped(self) -> None:
+        """Wait until the client ends, or has sent what `drop` was told."""
+        while not self.eof and (self._drop_left or 0) > 0:
             self._arrived.clear()
             await self._arrived.wait()
 

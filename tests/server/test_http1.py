@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from tests.server.conftest import LOOPS
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import Servers
@@ -155,6 +158,42 @@ class TestPipelining:
         with wire(ours) as client:
             client.request("GET /fail?start=1", "", "GET /extensions HTTP/1.1", "Host: test")
             assert client.response("GET").read(1)
+
+    @pytest.mark.parametrize("end", [b"\r\n", b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"])
+    def test_what_follows_the_last_request(self, server: ServerProcess, end: bytes) -> None:
+        """It is passed over, and the answer to what came before is whole."""
+        with session(server) as client:
+            path = upload(client, BYTES)["url"]
+        with wire(server, 64 * 1024) as client:
+            client.request(f"GET {path}", "Connection: close", body=end)
+            response = client.response("GET")
+            assert response.status == 200
+            client.send(end)
+            assert response.read() == BYTES
+            assert client.socket.recv(1) == b""
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    @pytest.mark.parametrize("connection", ["keep-alive", "close"])
+    def test_reader_is_late(
+        self, start: Callable[..., ServerProcess], loop: str, connection: str
+    ) -> None:
+        """All was sent long ago; what the client says meanwhile is no reason to reset it."""
+        server = start(settings={"loop": loop})
+        with session(server) as client:
+            path = upload(client, BYTES)["url"]
+        with wire(server, 16 * 1024) as client:
+            client.request(f"GET {path}", f"Connection: {connection}")
+            response = client.response("GET")
+            body = response.read(13 * MIB)
+            server.process.send_signal(signal.SIGTERM)
+            client.send(b"GET /healthz HTTP/1.1\r\nHost: test\r\nX: ")
+            while piece := response.read(32 * 1024):
+                body += piece
+                with suppress(ConnectionError):  # closed as soon as all has come
+                    client.send(b"x")
+                time.sleep(32 * 1024 / (0.7 * MIB))
+            assert body == BYTES
+        server.assert_ends_well()
 
     def test_client_goes_amid_a_download(self, server: ServerProcess) -> None:
         with session(server) as client:

@@ -9,7 +9,8 @@ import socket
 import ssl
 import subprocess
 import sys
-from contextlib import closing, contextmanager, suppress
+import time
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ import pytest
 from tests.e2e.clients import CLIENT_SECONDS, MIB, content, curl, upload
 from tests.server.conftest import LOOPS
 from tests.server.fleet import Fleet
-from tests.server.http2_client import Http2Client
+from tests.server.http2_client import KIB, Http2Client
 from tests.server_process import SERVE
 from tests.waiting import eventually
 
@@ -243,9 +244,14 @@ class TestTls:
                 connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
                 assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
-    def connected(self, tls: Fleet, context: ssl.SSLContext) -> ssl.SSLSocket:
-        connection = socket.create_connection((tls.host, tls.port))
+    def connected(
+        self, tls: Fleet, context: ssl.SSLContext, receive_buffer: int | None = None
+    ) -> ssl.SSLSocket:
+        connection = socket.socket()
+        if receive_buffer is not None:  # has to be known before the connection is made
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(CLIENT_SECONDS)
+        connection.connect((tls.host, tls.port))
         return context.wrap_socket(connection, server_hostname=tls.host)
 
     @pytest.mark.parametrize("loop", LOOPS)
@@ -266,6 +272,51 @@ class TestTls:
                     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
                     assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
             fleet.assert_ends_well()
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_stop_with_a_reader_that_is_late(
+        self,
+        certificate: tuple[Path, Path],
+        trusting: ssl.SSLContext,
+        tmp_path: Path,
+        loop: str,
+    ) -> None:
+        """All was sent long ago; what the client says meanwhile is no reason to cut it."""
+        settings = {"certfile": certificate[0], "keyfile": certificate[1], "loop": loop}
+        with running(tmp_path, settings) as fleet:
+            with httpx.Client(base_url=fleet.base_url, verify=trusting) as client:
+                path = upload(client, BYTES)["url"]
+            connection = self.connected(fleet, trusting, receive_buffer=16 * KIB)
+            with closing(connection), connection.makefile("rb") as file:
+                connection.sendall(head(f"GET {path}"))
+                while file.readline() != b"\r\n":
+                    pass
+                body = file.read(2 * MIB)
+                fleet.process.send_signal(signal.SIGTERM)
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\nX: ")
+                while piece := file.read(min(32 * KIB, len(BYTES) - len(body))):
+                    body += piece
+                    with suppress(OSError):  # closed as soon as all has come
+                        connection.sendall(b"x")
+                    time.sleep(32 * KIB / (0.7 * MIB))
+                assert body == BYTES
+            fleet.assert_ends_well()
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_stop_with_clients_that_rest(
+        self,
+        certificate: tuple[Path, Path],
+        trusting: ssl.SSLContext,
+        tmp_path: Path,
+        loop: str,
+    ) -> None:
+        """Those that do not look at their connections give no farewell, and hold nothing up."""
+        settings = {"certfile": certificate[0], "keyfile": certificate[1], "loop": loop}
+        with running(tmp_path, settings) as fleet, ExitStack() as clients:
+            for http2 in (False, True):
+                client = httpx.Client(base_url=fleet.base_url, verify=trusting, http2=http2)
+                assert clients.enter_context(client).get("/healthz").status_code == 200
+            fleet.stop()
 
     def test_early_answer(self, tls: Fleet, trusting: ssl.SSLContext) -> None:
         """A refusal with the body on its way can be read by a client that sends first."""
