@@ -36,7 +36,7 @@ UNTAKEN_SIZE = 64 * KIB
 #: How often it is looked after while it takes more.
 SIGN_SECONDS = 0.5
 
-#: How long that may go on.
+#: How long what it says counts, with nothing unsent.
 LONGEST_PARTING_SECONDS = 600.0
 
 #: How long a client that still sends may take to see that the connection is closing.
@@ -119,25 +119,34 @@ class Connection(TCPServer):
         protocol = self.protocol.protocol
         if isinstance(protocol, Http2):
             await protocol.say_farewell()
-            await self._until_taken(lambda: protocol.untaken > UNTAKEN_SIZE)
+            await self._until_taken(self._signs(protocol))
         else:
             await self._until_taken(self.unsent)
         await asyncio.shield(self._initiate_server_close())
 
+    def _signs(self, protocol: Http2) -> Callable[[], object]:
+        """Tell of a client that has up to half a window to take of streams that are over here."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + LONGEST_PARTING_SECONDS
+
+        def signs() -> object:
+            said = self._intake.received if clock() < end else None
+            return protocol.untaken > UNTAKEN_SIZE and (self.unsent(), said)
+
+        return signs
+
     async def _until_taken(self, untaken: Callable[[], object]) -> None:
-        """Let a slow client read on while something is untaken.
+        """Let a slow client read on while something is untaken; cut one that has stopped.
 
         To what it says meanwhile, a closed socket is a reset, which takes from it what the kernel
-        still has to send; and loops cut what a closing TLS has not sent within 30 s. Of HTTP/2 a
-        client may have half a window left to take, and then a stream is long over here.
+        still has to send; and loops cut what a closing TLS has not sent within 30 s.
         """
-        quiet, signs = 0.0, None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_PARTING_SECONDS):
-                while quiet < CLOSE_PATIENCE_SECONDS and self._lasts and untaken():
-                    await self._is_lost_within(SIGN_SECONDS)
-                    now = (self.unsent(), self._intake.received)
-                    quiet, signs = (quiet + SIGN_SECONDS if now == signs else 0.0), now
+        quiet, last = 0.0, None
+        while quiet < CLOSE_PATIENCE_SECONDS and self._lasts and (now := untaken()):
+            quiet, last = (quiet + SIGN_SECONDS if now == last else 0.0), now
+            await self._is_lost_within(SIGN_SECONDS)
+        if self._lasts and self.unsent():
+            self._abort()
 
     async def _read_data(self) -> None:
         try:

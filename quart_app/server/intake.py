@@ -76,7 +76,7 @@ class Intake(asyncio.Protocol):
         return chunk
 
     def drop(self, size: int) -> None:
-        """Drop whatever comes from now on; `dropped` waits until that is `size` bytes."""
+        """Drop up to `size` bytes more, and read none beyond; `dropped` waits for that."""
         self._drop_left = size
         self._chunks.clear()
         if self._held >= INTAKE_SIZE:
@@ -93,6 +93,8 @@ class Intake(asyncio.Protocol):
         self.received += len(data)
         if self._drop_left is not None:
             self._drop_left -= len(data)
+            if self._drop_left <= 0:
+                self._transport.pause_reading()
             self._arrived.set()
             return
         self._chunks.append(data)
