@@ -144,7 +144,7 @@ class Connection(TCPServer):
         quiet, last = 0.0, None
         while quiet < CLOSE_PATIENCE_SECONDS and self._lasts and (now := untaken()):
             quiet, last = (quiet + SIGN_SECONDS if now == last else 0.0), now
-            await self._is_lost_within(SIGN_SECONDS)
+            await self._await_loss(SIGN_SECONDS)
         if self._lasts and self.unsent():
             self._abort()
 
@@ -153,7 +153,7 @@ class Connection(TCPServer):
             while data := await self._intake.read():
                 await self._take(data)
             protocol = self.protocol.protocol
-            if not self._intake.lost.is_set() and isinstance(protocol, Http1) and protocol.end():
+            if self._lasts and isinstance(protocol, Http1) and protocol.end():
                 await self._intake.lost.wait()
         finally:
             await self.protocol.handle(Closed())
@@ -162,7 +162,7 @@ class Connection(TCPServer):
 
     async def _take(self, data: bytes) -> None:
         start = 0
-        while start < len(data) and not self._intake.lost.is_set():
+        while start < len(data) and self._lasts:
             protocol = self.protocol.protocol  # which another may replace
             in_body = isinstance(protocol, Http1) and protocol.in_body
             turn = data[start:] if in_body else data[start : start + TURN_SIZE]
@@ -181,7 +181,7 @@ class Connection(TCPServer):
     def _lasts(self) -> bool:
         return not self._intake.lost.is_set()
 
-    async def _is_lost_within(self, seconds: float) -> None:
+    async def _await_loss(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._intake.lost.wait()
@@ -205,7 +205,7 @@ class Connection(TCPServer):
         """
         self._close_writer()
         await self._until_taken(self.unsent)
-        await self._is_lost_within(LINGER_SECONDS)
+        await self._await_loss(LINGER_SECONDS)
         self._abort()
 
     def _abort(self) -> None:
@@ -224,7 +224,8 @@ class Connection(TCPServer):
             return
         late = self.unsent() > UNTAKEN_SIZE
         if late or protocol.sending:
-            with suppress(NotImplementedError, OSError, RuntimeError, TimeoutError):
+            # A loop says so of a TLS transport, which cannot be half closed, and of a lost one.
+            with suppress(OSError, RuntimeError):
                 self._intake.drop(LINGER_SIZE)
                 self.writer.write_eof()
                 async with asyncio.timeout(LINGER_SECONDS):

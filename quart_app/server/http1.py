@@ -149,14 +149,11 @@ class Http1(H11Protocol):
         # "Connection: close": the client's next request may be on its way.
         await self._close_stream()
         states = {self.connection.our_state, self.connection.their_state}
-        if states == {h11.DONE} and not self._ended.is_set():
+        goes_on = states == {h11.DONE} and not self._ended.is_set()
+        if goes_on:
             self.connection.start_next_cycle()
-            self.response = self.scope = None
-            await self.can_read.set()
-            await self.send(Updated(idle=True))
-        else:
-            await self.can_read.set()
-            await self.send(Closed())
+        await self.can_read.set()
+        await self.send(Updated(idle=True) if goes_on else Closed())
 
     async def _send_error_response(self, status_code: int) -> None:
         if status_code == HTTPStatus.NOT_IMPLEMENTED:

@@ -263,13 +263,13 @@ class Http2(H2Protocol):
 
     async def stream_send(self, event: Event) -> None:
         """Send what a stream says; one that ends before its time is reset, and it alone."""
-        if not isinstance(event, StreamClosed):
+        if isinstance(event, StreamClosed):
+            await self._end(event.stream_id, self.streams.get(event.stream_id))
+            # Not Hypercorn's own way, whose farewell may come before the end of the answer.
+            await self._close_stream(event.stream_id)
+            await self.send(Updated(idle=self.idle))
+        else:
             await super().stream_send(event)
-            return
-        await self._end(event.stream_id, self.streams.get(event.stream_id))
-        # Not Hypercorn's own way, whose farewell may come before the end of the answer.
-        await self._close_stream(event.stream_id)
-        await self.send(Updated(idle=self.idle))
 
     async def _flush(self) -> None:
         # With the end of the last answer, a farewell leaves no time in which the next request

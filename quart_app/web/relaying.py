@@ -10,7 +10,6 @@ from urllib.parse import unquote
 
 import structlog
 from quart import Blueprint, Response, jsonify
-from werkzeug.routing import BaseConverter
 
 from quart_app.errors import BadForm, BadRequest, BadUrl, UpstreamFailed
 from quart_app.models import KIB
@@ -18,11 +17,10 @@ from quart_app.streaming import checked_form
 from quart_app.web.bodies import HARMLESS, lifetime_of
 from quart_app.web.context import services, streaming_request
 from quart_app.web.representation import file_json
+from quart_app.web.routing import add_converters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
-
-    from quart.blueprints import BlueprintSetupState
 
     from quart_app.protocol.forwarding import Fields
     from quart_app.streaming import StreamingRequest
@@ -33,6 +31,7 @@ __all__ = ["relaying"]
 LOG = structlog.get_logger("quart_app.relaying")
 
 relaying = Blueprint("relaying", __name__)
+relaying.record(add_converters)
 
 #: Largest JSON of a request to fetch.
 MAX_REQUEST_SIZE = 64 * KIB
@@ -42,18 +41,6 @@ BODYLESS = {204, 304}
 
 #: The scheme of a URL, whose second slash many a server in front takes for one too many.
 SCHEME = re.compile(r"/*([a-z][a-z0-9+.-]*):/{1,2}(?=[^/])", re.IGNORECASE)
-
-
-class _UrlConverter(BaseConverter):
-    """What begins like a URL, in the place of a path."""
-
-    regex = r"(?is:[a-z][a-z0-9+.\-]*:/.+)"
-    part_isolating = False
-
-
-@relaying.record
-def _add_converter(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["remote"] = _UrlConverter
 
 
 @relaying.get("/<remote:url>")

@@ -6,7 +6,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, jsonify
-from werkzeug.routing import BaseConverter
 
 from quart_app.errors import BadForm, BadRequest
 from quart_app.protocol.digests import declared_digests
@@ -24,11 +23,10 @@ from quart_app.web.bodies import (
 )
 from quart_app.web.context import JoinedFields, services, streaming_request
 from quart_app.web.representation import file_json
+from quart_app.web.routing import add_converters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    from quart.blueprints import BlueprintSetupState
 
     from quart_app.models import File
     from quart_app.streaming import Part, StreamingRequest
@@ -36,18 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["uploads"]
 
 uploads = Blueprint("uploads", __name__)
-
-
-class _NameConverter(BaseConverter):
-    """Whatever a client calls a file; Werkzeug's `path` knows no line feed and no leading slash."""
-
-    regex = r"(?s:.+)"
-    part_isolating = False
-
-
-@uploads.record
-def _add_converter(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["name"] = _NameConverter
+uploads.record(add_converters)
 
 
 @uploads.post("/upload")
