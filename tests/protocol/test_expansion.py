@@ -42,7 +42,7 @@ NAMES = ["a" * 500_000, "b" * 500_000]
 ROWS = 1000
 
 
-@pytest.mark.parametrize("step", [1000, 10 * MIB])
+@pytest.mark.parametrize("step", [1000, 256 * 1024, 10 * MIB])
 @pytest.mark.parametrize(
     ("codec", "data"),
     [

@@ -79,9 +79,9 @@ class Fleet(ServerProcess):
             self.pid = pid
             super().assert_settled()
 
-    def assert_gone(self, workers: list[int]) -> None:
+    def assert_gone(self, workers: list[int], *, seconds: float = 10) -> None:
         """These processes have ended, or are about to."""
-        eventually(lambda: not any(map(_alive, workers)), what="the workers end")
+        eventually(lambda: not any(map(_alive, workers)), seconds=seconds, what="the workers end")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.logs() if line.get("event") == event]

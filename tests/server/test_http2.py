@@ -288,4 +288,5 @@ def test_transfers_end_before_the_server(start: Start) -> None:
         busy.flush()
         assert busy.answer(download).body == BYTES
         assert busy.until(lambda: isinstance(busy.events[-1], ConnectionTerminated))
+        assert busy.is_closed(30)  # a client that does not go by itself is given some time
     server.assert_ends_well()

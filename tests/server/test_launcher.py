@@ -239,7 +239,7 @@ class TestReplacement:
             for _ in range(3):
                 old = fleet.workers()[0]
                 fleet.process.send_signal(signal.SIGHUP)
-                fleet.assert_gone([old])
+                fleet.assert_gone([old], seconds=30)
         assert [failure for traffic in crowd for failure in traffic.failures] == []
         fleet.stop()
 

@@ -191,14 +191,26 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module", params=LOOPS)
+def tls_settings(
+    request: pytest.FixtureRequest, certificate: tuple[Path, Path]
+) -> dict[str, object]:
+    return {"certfile": certificate[0], "keyfile": certificate[1], "loop": request.param}
+
+
+@pytest.fixture(scope="module")
 def tls(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    certificate: tuple[Path, Path],
+    tls_settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    settings = {"certfile": certificate[0], "keyfile": certificate[1], "loop": request.param}
-    with running(tmp_path_factory.mktemp("fleet"), settings) as fleet:
+    with running(tmp_path_factory.mktemp("fleet"), tls_settings) as fleet:
         yield fleet
+
+
+@pytest.fixture
+def stopping(tls_settings: dict[str, object], tmp_path: Path) -> Iterator[Fleet]:
+    """One that the test stops."""
+    with running(tmp_path, tls_settings) as fleet:
+        yield fleet
+        assert not fleet.running
 
 
 @pytest.fixture
@@ -254,69 +266,45 @@ class TestTls:
         connection.connect((tls.host, tls.port))
         return context.wrap_socket(connection, server_hostname=tls.host)
 
-    @pytest.mark.parametrize("loop", LOOPS)
-    def test_stop_comes_into_a_handshake(
-        self,
-        certificate: tuple[Path, Path],
-        trusting: ssl.SSLContext,
-        tmp_path: Path,
-        loop: str,
-    ) -> None:
-        settings = {"certfile": certificate[0], "keyfile": certificate[1], "loop": loop}
-        with running(tmp_path, settings) as fleet:
-            with socket.create_connection((fleet.host, fleet.port)) as early:
-                fleet.worker_of(early)
-                fleet.process.send_signal(signal.SIGTERM)
-                eventually(lambda: not fleet.listening())
-                with trusting.wrap_socket(early, server_hostname=fleet.host) as connection:
-                    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
-                    assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
-            fleet.assert_ends_well()
+    def test_stop_comes_into_a_handshake(self, stopping: Fleet, trusting: ssl.SSLContext) -> None:
+        with socket.create_connection((stopping.host, stopping.port)) as early:
+            stopping.worker_of(early)
+            stopping.process.send_signal(signal.SIGTERM)
+            eventually(lambda: not stopping.listening())
+            with trusting.wrap_socket(early, server_hostname=stopping.host) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+        stopping.assert_ends_well()
 
-    @pytest.mark.parametrize("loop", LOOPS)
     def test_stop_with_a_reader_that_is_late(
-        self,
-        certificate: tuple[Path, Path],
-        trusting: ssl.SSLContext,
-        tmp_path: Path,
-        loop: str,
+        self, stopping: Fleet, trusting: ssl.SSLContext
     ) -> None:
         """All was sent long ago; what the client says meanwhile is no reason to cut it."""
-        settings = {"certfile": certificate[0], "keyfile": certificate[1], "loop": loop}
-        with running(tmp_path, settings) as fleet:
-            with httpx.Client(base_url=fleet.base_url, verify=trusting) as client:
-                path = upload(client, BYTES)["url"]
-            connection = self.connected(fleet, trusting, receive_buffer=16 * KIB)
-            with closing(connection), connection.makefile("rb") as file:
-                connection.sendall(head(f"GET {path}"))
-                while file.readline() != b"\r\n":
-                    pass
-                body = file.read(2 * MIB)
-                fleet.process.send_signal(signal.SIGTERM)
-                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\nX: ")
-                while piece := file.read(min(32 * KIB, len(BYTES) - len(body))):
-                    body += piece
-                    with suppress(OSError):  # closed as soon as all has come
-                        connection.sendall(b"x")
-                    time.sleep(32 * KIB / (0.7 * MIB))
-                assert body == BYTES
-            fleet.assert_ends_well()
+        with httpx.Client(base_url=stopping.base_url, verify=trusting) as client:
+            path = upload(client, BYTES)["url"]
+        connection = self.connected(stopping, trusting, receive_buffer=16 * KIB)
+        with closing(connection), connection.makefile("rb") as file:
+            connection.sendall(head(f"GET {path}"))
+            while file.readline() != b"\r\n":
+                pass
+            body = file.read(2 * MIB)
+            stopping.process.send_signal(signal.SIGTERM)
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\nX: ")
+            while piece := file.read(min(32 * KIB, len(BYTES) - len(body))):
+                body += piece
+                with suppress(OSError):  # closed as soon as all has come
+                    connection.sendall(b"x")
+                time.sleep(32 * KIB / (0.7 * MIB))
+            assert body == BYTES
+        stopping.assert_ends_well()
 
-    @pytest.mark.parametrize("loop", LOOPS)
-    def test_stop_with_clients_that_rest(
-        self,
-        certificate: tuple[Path, Path],
-        trusting: ssl.SSLContext,
-        tmp_path: Path,
-        loop: str,
-    ) -> None:
+    def test_stop_with_clients_that_rest(self, stopping: Fleet, trusting: ssl.SSLContext) -> None:
         """Those that do not look at their connections give no farewell, and hold nothing up."""
-        settings = {"certfile": certificate[0], "keyfile": certificate[1], "loop": loop}
-        with running(tmp_path, settings) as fleet, ExitStack() as clients:
+        with ExitStack() as clients:
             for http2 in (False, True):
-                client = httpx.Client(base_url=fleet.base_url, verify=trusting, http2=http2)
+                client = httpx.Client(base_url=stopping.base_url, verify=trusting, http2=http2)
                 assert clients.enter_context(client).get("/healthz").status_code == 200
-            fleet.stop()
+            stopping.stop()
 
     def test_early_answer(self, tls: Fleet, trusting: ssl.SSLContext) -> None:
         """A refusal with the body on its way can be read by a client that sends first."""
