@@ -31,16 +31,17 @@ RESULTS = Path(__file__).parent / "results"
 FULL = Plan()
 QUICK = {
     "contenders": ("quart-app", "flask-sync", "starlette", "blocking-socket", "layer", "uvicorn"),
-    "rounds": 2,
-    "size": 64 * MIB,
-    "small_count": 300,
+    "rounds": 1,
+    "size": 48 * MIB,
+    "small_count": 200,
     "memory_size": 128 * MIB,
     "memory_reference_size": 32 * MIB,
     "read_size": 16 * MIB,
+    "slow_clients": 200,
     "stalled": 16,
-    "slow_seconds": 3,
-    "wire_size": 4 * MIB,
-    "rejections": 500,
+    "slow_seconds": 2,
+    "wire_size": 2 * MIB,
+    "rejections": 200,
 }
 COUNT = click.IntRange(1)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)

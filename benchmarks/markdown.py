@@ -21,6 +21,8 @@ peak RSS is the sum of `VmHWM` of those that serve, reset before each turn where
 what a launcher or arbiter above them takes, ours 40 MiB or so, is left out for all. After each turn
 every stored file was verified by its digest, and every download and relayed body by its length."""
 
+SMALLER = "These are for the amounts of a full run; this one did less of some.\n\n"
+
 LOSSES = "The factor by which another does better than this service, by the median of the ratios:"
 
 
@@ -125,7 +127,8 @@ def _bars(report: Report) -> str:
         [verdict.bar, verdict.limit, _number(verdict.figure), verdict.outcome]
         for verdict in report.verdicts
     )
-    return "## Bars\n\n" + _table(["bar", "limit", "figure", "outcome"], rows)
+    head = ["bar", "limit", "figure", "outcome"]
+    return f"## Bars\n\n{SMALLER * report.plan.is_smaller}{_table(head, rows)}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30
-STOP_SECONDS = 10
+STOP_SECONDS = 2
 POLL_SECONDS = 0.02
 LOG_LINES = 30
 

@@ -268,6 +268,11 @@ def test_losses_are_told_of() -> None:
     assert "- raw-upload, MiB/s: `aiohttp` by 1.5\n" in found
 
 
+def test_a_run_of_less_than_all_says_so_beside_the_bars() -> None:
+    assert "did less" in page(report(Results()))
+    assert "did less" not in page(replace(report(Results()), plan=Plan()))
+
+
 def test_one_that_takes_long_takes_fewer_turns(tmp_path: Path) -> None:
     results = Results()
     patient = replace(BY_NAME["blocking-socket"], most_rounds=1)

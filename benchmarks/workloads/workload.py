@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from benchmarks.client import UnfitError, download, upload
@@ -46,6 +46,11 @@ class Plan:
     slow_seconds: int = 10
     wire_size: int = 32 * MIB
     rejections: int = 10_000
+
+    @property
+    def is_smaller(self) -> bool:
+        """Whether it has less of anything than a full run."""
+        return any(getattr(self, each.name) < each.default for each in fields(self))
 
 
 @dataclass(frozen=True)

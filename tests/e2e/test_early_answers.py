@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import httpx
@@ -169,18 +171,24 @@ def test_body_that_never_ends_is_discarded_for_a_while_only(shared_server: Serve
 def test_200_refusals_with_bodies_in_flight(limited: ServerProcess) -> None:
     """None of them holds anything, while open or after."""
 
-    async def refused(number: int) -> int:
-        reader, writer = await asyncio.open_connection(limited.host, limited.port)
-        writer.write(b"POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % 10**9)
-        writer.write(LARGE[: 64 * 1024 * (number % 8)])
-        line = await reader.readline()
-        if number % 2:
-            writer.transport.abort()
-        writer.close()
-        return int(line.split()[1])
-
     async def all_refused() -> list[int]:
-        return await asyncio.gather(*map(refused, range(200)))
+        """All at once, however busy the machine is: the server sleeps until everything is there."""
+        clients = [await asyncio.open_connection(limited.host, limited.port) for _ in range(200)]
+        os.kill(limited.pid, signal.SIGSTOP)
+        try:
+            for number, (_, writer) in enumerate(clients):
+                writer.write(
+                    b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
+                )
+                writer.write(LARGE[: 64 * 1024 * (number % 8)])
+        finally:
+            os.kill(limited.pid, signal.SIGCONT)
+        answers = [await reader.readline() for reader, _ in clients]
+        for number, (_, writer) in enumerate(clients):
+            if number % 2:
+                writer.transport.abort()
+            writer.close()
+        return [int(answer.split()[1]) for answer in answers]
 
     for _ in range(3):  # until the allocator has what it needs for 200 at once
         assert asyncio.run(all_refused()) == [413] * 200
