@@ -211,7 +211,8 @@ class Launcher:
     async def _end_all(self) -> None:
         if not self._stop.is_set():
             self._begin_stop()
-        await asyncio.gather(*self._tasks)
+        while self._tasks:  # a worker that has just come to serve adds one
+            await asyncio.gather(*self._tasks)
 
 
 def _notify(state: str) -> None:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import psutil
@@ -21,7 +21,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Fleet", "Traffic"]
+__all__ = ["Fleet", "Traffic", "is_alive"]
 
 #: What the launcher says once all its workers serve.
 SERVING = re.compile(r"^serving on (\S+)$", re.MULTILINE)
@@ -32,7 +32,7 @@ TCP = re.compile(r"^https?://(127\.0\.0\.1|\[::1\]):(\d+)$")
 class Fleet(ServerProcess):
     """A launcher in a process of its own, and what it launched."""
 
-    def ready(self) -> Fleet:
+    def ready(self) -> Self:
         """Waits until all workers serve."""
         said = eventually(self._announcement, seconds=START_SECONDS, what="the launcher starts")
         self.address = said[1]
@@ -81,7 +81,7 @@ class Fleet(ServerProcess):
 
     def assert_gone(self, workers: list[int], *, seconds: float = 10) -> None:
         """These processes have ended, or are about to."""
-        eventually(lambda: not any(map(_alive, workers)), seconds=seconds, what="the workers end")
+        eventually(lambda: not any(map(is_alive, workers)), seconds=seconds, what="the workers end")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.logs() if line.get("event") == event]
@@ -92,7 +92,8 @@ class Fleet(ServerProcess):
         self._lines_seen = len(self.logs())
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

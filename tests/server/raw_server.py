@@ -11,6 +11,9 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import hypercorn.asyncio
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
     from quart import Quart
 
+#: Variable with seconds after which the launcher hears that a worker accepts connections.
+HEARD_AFTER = "TEST_HEARD_AFTER"
+
 WORKER = (sys.executable, "-m", "tests.server.raw_server", "worker")
 
 
@@ -41,13 +47,27 @@ def main() -> None:
         environment = os.environ | {"QUART_APP_WORKERS": workers, "QUART_APP_LOOP": loop}
         sys.exit(asyncio.run(Launcher(settings, WORKER, environment).run()))
     if kind == "worker":
-        serve(cast("Quart", app), load_settings().settings, Inheritance.load(), lambda: None)
+        inheritance = _heard_after(float(os.environ.get(HEARD_AFTER, "0")), Inheritance.load())
+        serve(cast("Quart", app), load_settings().settings, inheritance, lambda: None)
         return
     if kind == "ours":
         fix_hypercorn()
     factory = uvloop.new_event_loop if arguments == ["uvloop"] else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve())
+
+
+def _heard_after(seconds: float, inheritance: Inheritance) -> Inheritance:
+    """Passes on a worker's word that it is ready, but not at once."""
+    end, ready = os.pipe()
+
+    def pass_on() -> None:
+        said = os.read(end, 1)
+        time.sleep(seconds)
+        os.write(inheritance.ready, said)
+
+    threading.Thread(target=pass_on, daemon=True).start()
+    return replace(inheritance, ready=ready)
 
 
 async def _serve() -> None:

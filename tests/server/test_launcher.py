@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.clients import MIB, content, session, sha256, upload, wire
 from tests.server.conftest import LOOPS, RAW
 from tests.server.fleet import Fleet, Traffic
+from tests.server.raw_server import HEARD_AFTER
 from tests.server_process import SERVE, WATCHED
 from tests.waiting import eventually
 
@@ -170,6 +171,20 @@ class TestStop:
         fleet.expect_logged("worker died")
         assert fleet.stop() < 5
         fleet.assert_gone([fleet.pid])
+
+    def test_as_a_new_worker_begins_to_serve(self, tmp_path: Path) -> None:
+        """It has its drain too, though the launcher has not heard yet that it is there."""
+        command = (*RAW, "launcher", "1", "uvloop")
+        with Fleet(tmp_path, command=command, variables={HEARD_AFTER: "1"}) as fleet:
+            os.kill(fleet.pid, signal.SIGKILL)
+            with wire(fleet) as client:
+                client.request("GET /drip?count=15&pause=0.1")
+                response = client.response("GET")
+                assert response.readline() == b"0\n"
+                fleet.process.send_signal(signal.SIGTERM)
+                assert len(response.read().split()) == 14
+            fleet.expect_logged("worker died")
+            fleet.assert_ends_well()
 
     def test_while_workers_are_restarted(self, launch: Launch) -> None:
         fleet = launch(SERVE, workers=2)

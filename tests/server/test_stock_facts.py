@@ -23,7 +23,7 @@ from hyperframe.frame import DataFrame
 
 from tests.e2e.clients import MIB, session, wire
 from tests.server.conftest import LOOPS, RAW, RawServer
-from tests.server.fleet import Fleet
+from tests.server.fleet import Fleet, is_alive
 from tests.server.http2_client import http2
 from tests.waiting import comes_to_nothing, eventually, settled_value
 
@@ -330,14 +330,14 @@ class TestTwoWorkers:
 
         def workers() -> set[int]:
             children = psutil.Process(server.process.pid).children(recursive=True)
-            return {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
+            return {child.pid for child in children if is_alive(child.pid)}
 
         before = settled_value(workers)
         with session(server) as client, wire(server) as failing:
             failing.request("GET /exit?code=3")
             assert failing.socket.recv(KIB) == b""
-            eventually(lambda: workers() != before)
             try:
+                eventually(lambda: workers() != before)
                 eventually(lambda: not server.running or len(workers()) == len(before))
                 return client.get("/state").status_code == 200
             except (AssertionError, httpx.TransportError, psutil.NoSuchProcess):
