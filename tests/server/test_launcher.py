@@ -56,7 +56,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 @pytest.fixture(scope="module")
 def running_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(directory, {"workers": 4, "sweep_interval": 0.2})
+    fleet = Fleet(directory, {"workers": 4})
     try:
         yield fleet.ready()
         fleet.stop()
@@ -303,12 +303,14 @@ class TestOneDirectory:
                 assert sha256(client.get(file["url"]).content) == file["sha256"]
         assert len(fleet.rows()) == len(fleet.blobs()) == before + 40
 
-    def test_sweep_of_one_worker_leaves_uploads_of_others(self, fleet: Fleet) -> None:
-        """Each sweeps every 0.2 seconds here; that they do so at their start, a restart shows."""
+    def test_sweep_of_one_worker_leaves_uploads_of_others(self, launch: Launch) -> None:
+        """That they sweep at their start too, a restart shows."""
+        fleet = launch(workers=2, sweep_interval=0.2)
         with transfers(fleet, 4) as begun:
             seen = len(fleet.logged("swept"))
             eventually(lambda: len(fleet.logged("swept")) > seen + 8)
             begun.complete()
+        fleet.stop()
 
 
 def test_ready_turns_503_while_draining(launch: Launch) -> None:
