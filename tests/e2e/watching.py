@@ -40,7 +40,8 @@ class Watchdog(threading.Thread):
 
     On a busy machine the loop may just not be given the processor, and a crowd has many short
     callbacks for it. So time counts only while this thread itself wakes up on time, and while the
-    loop's thread is inside one and the same callback.
+    loop's thread is inside one and the same callback, at work or waiting for anything but a
+    processor.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -48,6 +49,8 @@ class Watchdog(threading.Thread):
         self.blocked: list[str] = []
         self._loop = loop
         self._loop_thread = threading.get_ident()
+        self._loop_clock = time.pthread_getcpuclockid(self._loop_thread)
+        self._loop_stat = Path(f"/proc/self/task/{threading.get_native_id()}/stat")
         self._beat = threading.Event()
 
     def run(self) -> None:
@@ -63,7 +66,7 @@ class Watchdog(threading.Thread):
     def _await_beat(self) -> None:
         blocked, last, stack = 0.0, None, ""
         while blocked < MOST_SECONDS:
-            asked = time.monotonic()
+            asked, worked = time.monotonic(), time.clock_gettime(self._loop_clock)
             if self._beat.wait(LOOK_SECONDS):
                 return
             on_time = time.monotonic() - asked < 2 * LOOK_SECONDS
@@ -72,11 +75,15 @@ class Watchdog(threading.Thread):
             if callback is None or callback is not last:
                 blocked, last = 0.0, callback
             elif on_time:
-                blocked += LOOK_SECONDS
+                working = time.clock_gettime(self._loop_clock) - worked
+                blocked += working if self._wants_processor() else LOOK_SECONDS
                 stack = "".join(traceback.format_list(traceback.extract_stack(frame)[-6:]))
         self.blocked.append(stack)
         del frame, callback, last
         self._beat.wait()
+
+    def _wants_processor(self) -> bool:
+        return self._loop_stat.read_text().rpartition(") ")[2].startswith("R")
 
 
 def _callback(frame: FrameType | None) -> FrameType | None:
