@@ -298,8 +298,9 @@ BY_NAME = {f"{fact.number}-{fact.scenario.__name__}": fact for fact in FACTS}
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_stock(stock: RawServer, name: str) -> None:
+    """Some faults are races, and show in one of a few tries."""
     fact = BY_NAME[name]
-    assert fact.scenario(stock) == fact.stock
+    assert fact.stock in (fact.scenario(stock) for _ in range(5))
 
 
 @pytest.mark.parametrize("name", BY_NAME)
