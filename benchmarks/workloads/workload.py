@@ -49,8 +49,9 @@ class Plan:
 
     @property
     def is_smaller(self) -> bool:
-        """Whether it has less of anything than a full run."""
-        return any(getattr(self, each.name) < each.default for each in fields(self))
+        """Whether it does less than a full run in a round."""
+        full = Plan(rounds=self.rounds)
+        return any(getattr(self, each.name) < getattr(full, each.name) for each in fields(self))
 
 
 @dataclass(frozen=True)
