@@ -115,7 +115,11 @@ class Traffic:
         self._pause = pause
         self._over = threading.Event()
         kept = httpx.Client(
-            base_url=fleet.base_url, timeout=CLIENT_SECONDS, http1=not http2, http2=http2
+            base_url=fleet.base_url,
+            timeout=CLIENT_SECONDS,
+            http1=not http2,
+            http2=http2,
+            verify=False,
         )
         requests = (self._on_its_own, partial(self._on_a_kept_one, kept))
         self._threads = [threading.Thread(target=self._run, args=[r]) for r in requests]

@@ -49,12 +49,12 @@ def running(
 
 
 def at_path(path: Path) -> httpx.Client:
-    transport = httpx.HTTPTransport(uds=str(path))
+    transport = httpx.HTTPTransport(uds=str(path), verify=False)
     return httpx.Client(transport=transport, base_url="http://test", timeout=CLIENT_SECONDS)
 
 
 def at(address: str) -> httpx.Client:
-    return httpx.Client(base_url=address, timeout=CLIENT_SECONDS)
+    return httpx.Client(base_url=address, timeout=CLIENT_SECONDS, verify=False)
 
 
 def assert_stores_and_serves(client: httpx.Client) -> None:
