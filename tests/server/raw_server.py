@@ -47,7 +47,9 @@ def main() -> None:
         environment = os.environ | {"QUART_APP_WORKERS": workers, "QUART_APP_LOOP": loop}
         sys.exit(asyncio.run(Launcher(settings, WORKER, environment).run()))
     if kind == "worker":
-        inheritance = _heard_after(float(os.environ.get(HEARD_AFTER, "0")), Inheritance.load())
+        inheritance = Inheritance.load()
+        if HEARD_AFTER in os.environ:
+            inheritance = _heard_after(float(os.environ[HEARD_AFTER]), inheritance)
         serve(cast("Quart", app), load_settings().settings, inheritance, lambda: None)
         return
     if kind == "ours":
