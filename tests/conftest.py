@@ -23,11 +23,6 @@ class Servers(Protocol):
     def __call__(self, **settings: object) -> ServerProcess: ...
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def shared_servers(
     tmp_path_factory: pytest.TempPathFactory,

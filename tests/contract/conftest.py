@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from quart_app.catalog import Catalog, MemoryCatalog, SqlCatalog
 from tests.contract.catalogs import assert_nothing_runs
@@ -19,7 +20,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "catalog.db"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture
 async def database(path: Path) -> AsyncIterator[SqlCatalog]:
     catalog = await SqlCatalog.open(path)
     yield catalog
@@ -27,7 +28,7 @@ async def database(path: Path) -> AsyncIterator[SqlCatalog]:
     assert_nothing_runs()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest_asyncio.fixture(params=["memory", "sqlite"])
 async def catalog(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Catalog]:
     catalog = MemoryCatalog() if request.param == "memory" else await SqlCatalog.open(path)
     yield catalog

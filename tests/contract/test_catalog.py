@@ -16,7 +16,7 @@ from tests.contract.catalogs import MICROSECOND, NOW, SECOND, listed, make, walk
 if TYPE_CHECKING:
     from quart_app.catalog import Catalog
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 
 async def test_keeps_every_field_exactly(catalog: Catalog) -> None:

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
 
-
+@pytest.mark.asyncio(loop_scope="function")
 async def test_opens_again_with_its_rows(path: Path) -> None:
     file = make()
     for _ in range(3):
@@ -33,6 +32,7 @@ async def test_opens_again_with_its_rows(path: Path) -> None:
         await catalog.close()
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_waits_for_another_that_makes_the_database(path: Path) -> None:
     with locked(path):
         opening = asyncio.create_task(SqlCatalog.open(path))
@@ -41,6 +41,7 @@ async def test_waits_for_another_that_makes_the_database(path: Path) -> None:
     await (await opening).close()
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_opens_many_at_once_in_one_process(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number % 3}.db" for number in range(12)]
     catalogs = await asyncio.gather(*map(SqlCatalog.open, paths))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ClauseElement, Connection
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 
 async def group_started(database: SqlCatalog) -> None:
@@ -146,9 +146,8 @@ async def test_closes_after_all_tasks_were_cancelled(path: Path) -> None:
         calls += [asyncio.create_task(catalog.ping()) for _ in range(9)]
         for _ in range(steps):
             await asyncio.sleep(0)
-        for task in asyncio.all_tasks():
-            if "TestRunner" not in repr(task):
-                task.cancel()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         await catalog.close()
         assert_nothing_runs()

@@ -21,7 +21,7 @@ from quart_app.storage import LocalDriver, new_key
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 #: A small blob takes a shorter way to the disk than a large one.
 SHORT, LONG = [b"abc"], [b"a" * 100_000, b"b" * 100_000, b"c"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from quart_app.storage import Driver
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 LIMIT = 3 * MIB
 

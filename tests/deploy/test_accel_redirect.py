@@ -138,7 +138,7 @@ def relaying_of(files: Files) -> Relaying:
     return Relaying(client, client, {}, files, pseudonym="test")
 
 
-@pytest.mark.anyio
+@pytest.mark.asyncio(loop_scope="function")
 async def test_path_leads_to_the_bytes(tmp_path: Path) -> None:
     files = files_of(LocalDriver(tmp_path))
     file = await files.add_one(Upload(body(), "a.bin", "application/x-a"))
@@ -149,7 +149,7 @@ async def test_path_leads_to_the_bytes(tmp_path: Path) -> None:
     assert not (tmp_path / path).exists()
 
 
-@pytest.mark.anyio
+@pytest.mark.asyncio(loop_scope="function")
 async def test_without_files_the_service_sends_the_bytes(tmp_path: Path) -> None:
     assert not isinstance(MemoryDriver(), PathReporting)
     files = files_of(MemoryDriver())

@@ -77,7 +77,7 @@ class TestDeclaredTooLarge:
                 response = client.post("/upload", content=LARGE)
                 assert (response.status_code, response.json()["code"]) == (413, "too_large")
 
-    @pytest.mark.anyio
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_httpx_streaming(self, limited: ServerProcess) -> None:
         async def body() -> AsyncIterator[bytes]:
             for start in range(0, len(LARGE), MIB):

@@ -286,7 +286,7 @@ class TestEarlyAnswers:
                 assert (response.status, response.read()) == (413, b"too much")
         over.set()
 
-    @pytest.mark.anyio
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_httpx(self, server: ServerProcess, origin: Origin) -> None:
         def refuse(visit: Visit) -> None:
             visit.take(MIB)

@@ -84,7 +84,7 @@ class TestCurl:
         assert sha256(curl("-0", server.base_url + file["url"])) == sha256(big.read_bytes())
 
 
-@pytest.mark.anyio
+@pytest.mark.asyncio(loop_scope="function")
 async def test_httpx_streaming_both_ways(server: ServerProcess, big: Path) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         with big.open("rb") as file:

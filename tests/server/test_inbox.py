@@ -11,7 +11,7 @@ from quart_app.server.inbox import Inbox
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveEvent
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 
 def body(data: bytes, *, more: bool = True) -> ASGIReceiveEvent:

@@ -64,7 +64,7 @@ class TestHypercorn:
         assert {name for name in called if not hasattr(stock, name)} == set()
 
 
-@pytest.mark.anyio
+@pytest.mark.asyncio(loop_scope="function")
 async def test_streams_keep_whether_they_have_ended() -> None:
     reader = asyncio.StreamReader()
     assert vars(reader)["_eof"] is False

@@ -95,7 +95,7 @@ class TestAnswers:
 class TestSendFile:
     """What few systems here would do by themselves."""
 
-    pytestmark = pytest.mark.anyio
+    pytestmark = pytest.mark.asyncio(loop_scope="function")
 
     async def received(self, path: Path, wanted: ByteRange) -> bytes:
         ours, theirs = socket.socketpair()

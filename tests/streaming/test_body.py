@@ -19,7 +19,7 @@ from quart_app.streaming import HAND_OVER_SIZE, RequestBody
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 KIB = 1024
 

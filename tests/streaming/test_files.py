@@ -36,7 +36,6 @@ from tests.e2e.clients import content, sha256
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
-pytestmark = pytest.mark.anyio
 
 SIZES = [0, 1, 131_071, 131_072, 131_073, READ_SIZE, 3 * READ_SIZE + 5, 13 * READ_SIZE + 5]
 
@@ -89,6 +88,7 @@ async def cancelled_inside(task: asyncio.Task[Any], gate: Gate) -> None:
 
 
 class TestWriting:
+    @pytest.mark.asyncio(loop_scope="function")
     @pytest.mark.parametrize("size", SIZES)
     async def test_whole(self, tmp_path: Path, size: int) -> None:
         data = content(size)
@@ -96,6 +96,7 @@ class TestWriting:
             await write_pieces(descriptor, gathered(stream(data[:7], data[7:])))
         assert (tmp_path / "a").read_bytes() == data
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_more_chunks_than_one_call_takes(self, tmp_path: Path) -> None:
         data = content(3 * MOST_BUFFERS)
         with opened(tmp_path / "a") as descriptor:
@@ -103,6 +104,7 @@ class TestWriting:
             await write_pieces(descriptor, gathered(stream(*single)))
         assert (tmp_path / "a").read_bytes() == data
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_short_writes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write = os.write
         monkeypatch.setattr(os, "writev", lambda fd, buffers: write(fd, b"".join(buffers)[:5]))
@@ -111,12 +113,14 @@ class TestWriting:
             await write_pieces(descriptor, gathered(stream(b"0123456789" * 10, b"end")))
         assert (tmp_path / "a").read_bytes() == b"0123456789" * 10 + b"end"
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_error_of_the_disk(self) -> None:
         data = gathered(stream(content(2 * WRITE_SIZE)))
         full = opened(Path("/dev/full"), os.O_WRONLY)
         with full as descriptor, pytest.raises(OSError, match="No space"):
             await write_pieces(descriptor, data)
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_error_of_the_source(self, tmp_path: Path) -> None:
         async def failing() -> AsyncGenerator[list[bytes]]:
             yield [b"a"]
@@ -126,6 +130,7 @@ class TestWriting:
             await write_pieces(descriptor, failing())
         assert (tmp_path / "a").read_bytes() == b"a"
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_cancelled_in_the_middle_of_a_write(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -137,6 +142,7 @@ class TestWriting:
             task = asyncio.ensure_future(write_pieces(descriptor, pieces))
             await cancelled_inside(task, gate)
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_cancelled_while_waiting_for_the_source(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -153,6 +159,7 @@ class TestWriting:
 
 
 class TestReading:
+    @pytest.mark.asyncio(loop_scope="function")
     @pytest.mark.parametrize("size", SIZES)
     async def test_ranges(self, tmp_path: Path, size: int) -> None:
         data = content(size)
@@ -163,16 +170,19 @@ class TestReading:
                 assert b"".join(got) == data[start:stop]
                 assert all(0 < len(chunk) <= READ_SIZE for chunk in got)
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_left_early(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(bytes(3 * READ_SIZE))
         with opened(tmp_path / "a", os.O_RDONLY) as descriptor:
             async with aclosing(read_range(descriptor, ByteRange(0, 3 * READ_SIZE))) as chunks:
                 await anext(chunks)
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_never_begun(self, tmp_path: Path) -> None:
         with opened(tmp_path / "a") as descriptor:
             await read_range(descriptor, ByteRange(0, 10)).aclose()
 
+    @pytest.mark.asyncio(loop_scope="function")
     @pytest.mark.parametrize("missing", [1, READ_SIZE, 3 * READ_SIZE])
     async def test_file_cut_meanwhile(self, tmp_path: Path, missing: int) -> None:
         (tmp_path / "a").write_bytes(bytes(3 * READ_SIZE - missing))
@@ -180,6 +190,7 @@ class TestReading:
             async for _ in read_range(descriptor, ByteRange(0, 3 * READ_SIZE)):
                 pass
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_cancelled_in_the_middle_of_a_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -205,11 +216,13 @@ class TestGathering:
         assert b"".join(b"".join(piece) for piece in got) == b"".join(chunks)
         assert all(all(piece) and piece for piece in got)
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_size_of_pieces(self) -> None:
         chunks = [bytes(65_536)] * 64
         sizes = [sum(map(len, piece)) async for piece in gathered(stream(*chunks))]
         assert all(0.9 * WRITE_SIZE < size <= WRITE_SIZE for size in sizes[:-1])
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_chained(self) -> None:
         head = [b"a", b"b"]
         assert [chunk async for chunk in chained(head, stream(b"c"))] == [b"a", b"b", b"c"]
@@ -217,6 +230,7 @@ class TestGathering:
 
 
 class TestDigests:
+    @pytest.mark.asyncio(loop_scope="function")
     @pytest.mark.parametrize("size", SIZES)
     async def test_watched(self, size: int) -> None:
         data = content(size)
@@ -225,11 +239,13 @@ class TestDigests:
         assert b"".join(passed) == data
         assert (watch.size, watch.digest("sha-256").hex()) == (size, sha256(data))
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_verified(self) -> None:
         digest = bytes.fromhex(sha256(b"abc"))
         chunks = verified(stream(b"ab", b"c"), {"sha-256": digest})
         assert [chunk async for chunk in chunks] == [b"ab", b"c"]
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_left_early_while_it_hashes(self) -> None:
         watch = Digests("sha-512")
         async with aclosing(watch.watch(gathered(stream(content(2 * WRITE_SIZE))))) as pieces:
@@ -237,24 +253,29 @@ class TestDigests:
 
 
 class TestThreads:
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_result_and_error(self) -> None:
         assert await in_thread(int, "7") == 7
         with pytest.raises(ValueError, match="invalid"):
             await in_thread(int, "x")
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_cancelled(self) -> None:
         gate = Gate(lambda: None)
         await cancelled_inside(asyncio.ensure_future(in_thread(gate)), gate)
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_cancelled_while_finishing(self) -> None:
         gate = Gate(lambda: None)
         job = start_in_thread(gate)
         await cancelled_inside(asyncio.ensure_future(finished(job)), gate)
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_settled_swallows_errors(self) -> None:
         for job in (start_in_thread(int, "x"), None, start_in_thread(int, "7")):
             await settled(job)
 
+    @pytest.mark.asyncio(loop_scope="function")
     async def test_uninterrupted(self) -> None:
         done: list[int] = []
 

@@ -15,7 +15,7 @@ from tests.e2e.clients import content, form, form_type
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 PARTS = [
     ('name="a"; filename="a.bin"\r\nContent-Type: image/png', content(100_000)),

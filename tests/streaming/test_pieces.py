@@ -14,7 +14,7 @@ from quart_app.streaming import bursts, held_back, limited
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 LONG_SECONDS = 3600.0
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Make = Callable[..., AbstractAsyncContextManager[Spool]]
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 SPOOLS: dict[str, Any] = {
     "memory": lambda chunks, _: memory_spool(chunks, max_size=64 * READ_SIZE),

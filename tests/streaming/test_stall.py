@@ -14,7 +14,7 @@ from quart_app.streaming import StallTimer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 SECONDS = 0.08
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from quart_app.upstream.connecting import Address
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 NAME = "origin.test"
 

@@ -16,7 +16,7 @@ from quart_app.upstream import Client, Connector, pool, tls_context
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 CONTEXT = tls_context()
 

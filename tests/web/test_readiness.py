@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from quart_app.app import create_app, start_draining
 from quart_app.settings import load_settings
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
     from quart import Quart
 
-pytestmark = pytest.mark.anyio
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
     app = create_app(load_settings({"data": tmp_path}).settings)
     async with app.test_app():
