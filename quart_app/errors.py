@@ -24,10 +24,12 @@ __all__ = [
     "BodyError",
     "BodyTooShort",
     "CannotStart",
+    "CatalogBusy",
     "CatalogError",
     "CatalogUnavailable",
     "ClientDisconnected",
     "ClientStalled",
+    "DataMismatch",
     "DigestMismatch",
     "Draining",
     "FormTooComplex",
@@ -293,6 +295,21 @@ class CatalogUnavailable(CatalogError):
     code = "catalog_unavailable"
     status = 503
     title = "Catalog is unavailable"
+
+
+class CatalogBusy(CatalogUnavailable):
+    """Another process holds the lock of the catalog for too long; nothing was written."""
+
+    code = "catalog_busy"
+    title = "Catalog is locked"
+
+
+class DataMismatch(QuartAppError):
+    """Catalog and stored files do not belong together; `detail` is for the operator."""
+
+    code = "data_mismatch"
+    status = 503
+    title = "Catalog and stored files do not belong together"
 
 
 class Draining(QuartAppError):

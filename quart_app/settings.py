@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     max_upload_size: ByteSize = Field(
         ByteSize(1024 * GIB), gt=0, description="largest file in bytes, 10GiB forms too"
     )
+    min_free_space: ByteSize = Field(
+        ByteSize(2 * MIB), ge=2 * MIB, description="bytes of the disk that uploads leave free"
+    )
     max_form_parts: int = Field(1000, gt=0, description="most parts of one form")
     spool_size: ByteSize = Field(
         ByteSize(1 * MIB), ge=0, description="bytes of a body read back that are kept in memory"

@@ -168,7 +168,7 @@ class ServerProcess:
         return sum(link.startswith("socket:") for link in self.descriptors())
 
     def blobs(self) -> dict[str, Path]:
-        """Everything below the directory of stored bytes, by name."""
+        """Stored bytes, finished or not, by name."""
         return {path.name: path for path in self._tree() if path.is_file()}
 
     def parts(self) -> list[str]:
@@ -176,7 +176,7 @@ class ServerProcess:
         return [name for name in self.blobs() if name.endswith(".part")]
 
     def _tree(self) -> Iterator[Path]:
-        return self.see(self.data / "files").rglob("*")
+        return self.see(self.data / "files").glob("??/*")
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """What the catalog's database holds, by key."""
@@ -207,7 +207,8 @@ class ServerProcess:
 
     def _is_transient(self, link: str) -> bool:
         below = (f"{self.data}/files/", f"{self.scratch}/")
-        return "(deleted)" in link or link.startswith(below)
+        lock = f"{self.data}/files/writers/"
+        return "(deleted)" in link or (link.startswith(below) and not link.startswith(lock))
 
     def assert_settled(self) -> None:
         """No descriptor, task, thread or file stays behind, nothing blocked, nothing odd logged."""

@@ -6,7 +6,7 @@
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
 from quart_app.streaming.digests import Digests, verified
-from quart_app.streaming.disk import disk_errors
+from quart_app.streaming.disk import PinnedPath, disk_errors
 from quart_app.streaming.files import (
     READ_SIZE,
     FileCut,
@@ -60,6 +60,7 @@ __all__ = [
     "FileRange",
     "Part",
     "Piece",
+    "PinnedPath",
     "RequestBody",
     "ServerAbilities",
     "Spool",

@@ -55,6 +55,7 @@ async def download(file_id: str, name: str = "") -> Response:  # noqa: ARG001  #
     if evaluate(request.method, JoinedFields(request.headers), validators) is Outcome.NOT_MODIFIED:
         return _not_modified(headers)
     if request.method == "HEAD":  # for which no range is defined (RFC 9110, 14.2)
+        await services().files.require_bytes(file)
         return _answer(None, 200, headers, file.media_type, file.size)
     ranges = _ranges(request, file, validators)
     if (location := _location(request, file, ranges)) is not None:

@@ -64,8 +64,10 @@ def _limit(text: str | None) -> int:
 
 @listing.get("/files/<file_id>/info")
 async def describe(file_id: str) -> dict[str, Any]:
-    """Give what is known of a file."""
-    return file_json(await services().files.get(file_id))
+    """Describe a file."""
+    file = await services().files.get(file_id)
+    await services().files.require_bytes(file)
+    return file_json(file)
 
 
 @listing.delete("/files/<file_id>")
