@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from quart_app.errors import BadCursor
 from quart_app.models import KIB, File, Position, from_microseconds, to_microseconds
-from quart_app.protocol.conditions import Validators
 from quart_app.protocol.names import url_name
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ __all__ = [
     "position_of",
     "streamed_csv",
     "streamed_ndjson",
-    "validators_of",
 ]
 
 #: A name that would make a file's URL that of its description.
@@ -44,11 +42,6 @@ def file_url(file: File) -> str:
     """Give the URL path of a file's bytes; a file called `info` goes by its id alone."""
     path = f"/files/{file.id}"
     return path if file.name == RESERVED_NAME else f"{path}/{url_name(file.name)}"
-
-
-def validators_of(file: File) -> Validators:
-    """Give what tells a file from others: its digest, as it never changes."""
-    return Validators(f'"{file.sha256}"', file.created_at)
 
 
 def file_json(file: File) -> dict[str, Any]:

@@ -41,6 +41,7 @@ UNICODE = "Grüße — 文件 🦆 'a' %41.txt"
 #: What a client sees of a file, whoever sends it.
 FIELDS = (
     "accept-ranges",
+    "cache-control",
     "content-disposition",
     "content-length",
     "content-type",

@@ -13,7 +13,6 @@ from werkzeug.datastructures import MIMEAccept
 
 from quart_app.errors import BadCursor
 from quart_app.models import KIB, File, Position, from_microseconds, to_microseconds
-from quart_app.protocol.conditions import Validators
 from quart_app.protocol.names import url_name
 
 if TYPE_CHECKING:
@@ -44,11 +43,6 @@ def file_json(file: File) -> dict[str, Any]:
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat().replace("+00:00", "Z")
-
-
-def validators_of(file: File) -> Validators:
-    """Give what tells a file from others: its digest, as it never changes."""
-    return Validators(f'"{file.sha256}"', file.created_at)
 
 
 def cursor_of(file: File) -> str:

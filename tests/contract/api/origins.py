@@ -110,6 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
     def get_untyped(self) -> None:
         self.answer(200, {}, b"untyped")
 
+    def get_cached(self) -> None:
+        self.answer(200, {"Cache-Control": "public, max-age=60"}, b"cached")
+
     def get_missing(self) -> None:
         self.answer(404, {"Content-Type": "text/plain"}, b"not here")
 
