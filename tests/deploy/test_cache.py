@@ -127,7 +127,7 @@ class TestMaxAge:
             assert client.get(url).content == BYTES
 
 
-@pytest.mark.parametrize("data", [b"x", BYTES], ids=["one byte", "two slices"])
+@pytest.mark.parametrize("data", [b"", b"x", BYTES], ids=["empty", "one byte", "two slices"])
 def test_slices(cached: Cached, data: bytes) -> None:
     with cached(SLICED, cache_max_age=3600).session() as client:
         url = upload(client, data)["url"]

@@ -193,7 +193,7 @@ class TestDownloads:
             response = client.get(file["url"])
             assert (response.status_code, response.content) == (200, b"")
             headers = {"Range": "bytes=0-"}
-            assert client.get(file["url"], headers=headers).status_code == 416
+            assert client.get(file["url"], headers=headers).status_code == 200
 
     @pytest.mark.parametrize(
         ("condition", "status"),
