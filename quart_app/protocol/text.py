@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 from quart_app.errors import NotText
 
-__all__ = ["LineCounter", "TextDecoder"]
+__all__ = ["LineCounter", "TextDecoder", "is_utf8"]
+
+#: Valid UTF-8, and yet another coding: NUL as in UTF-16, and the escapes of ISO-2022.
+_OTHER_CODING = re.compile(rb"\x00|\x1b[$()]")
+
+
+def is_utf8(data: bytes, *, complete: bool = True) -> bool:
+    """Return whether the bytes are text in UTF-8.
+
+    Args:
+        data: The text or its beginning.
+        complete: Whether the text ends here; else the last character may be cut.
+    """
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=complete)
+    except UnicodeDecodeError:
+        return False
+    return _OTHER_CODING.search(data) is None
 
 
 class LineCounter:

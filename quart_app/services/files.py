@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,7 +11,8 @@ import structlog
 
 from quart_app.errors import CatalogUnavailable, NotFound, StorageError
 from quart_app.models import File
-from quart_app.streaming import uninterrupted
+from quart_app.protocol.names import SNIFF_SIZE, guess_media_type
+from quart_app.streaming import tee_head, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
@@ -36,14 +37,14 @@ class Upload:
     Attributes:
         chunks: Its bytes, read once.
         name: Display name.
-        media_type: Media type.
+        media_type: Media type that the client states, or None: guessed from name and first bytes.
         digests: Digests it must have, by their names in RFC 9530.
         lifetime: How long it is kept, or None for ever.
     """
 
     chunks: AsyncIterable[bytes]
     name: str
-    media_type: str
+    media_type: str | None
     digests: Mapping[str, bytes] = field(default_factory=dict)
     lifetime: timedelta | None = None
 
@@ -85,10 +86,11 @@ class Files:
         async with AsyncExitStack() as stack:
             arrived: list[tuple[File, Stored]] = []
             async for upload in uploads:
-                stored = await stack.enter_async_context(
-                    self.store.put(upload.chunks, upload.digests)
-                )
-                arrived.append((self._file(upload, stored), stored))
+                head = bytearray()
+                chunks = tee_head(upload.chunks, head, SNIFF_SIZE)
+                await stack.enter_async_context(aclosing(chunks))
+                stored = await stack.enter_async_context(self.store.put(chunks, upload.digests))
+                arrived.append((self._file(upload, stored, bytes(head)), stored))
             await uninterrupted(self._enter(arrived))
         return [file for file, _ in arrived]
 
@@ -96,14 +98,14 @@ class Files:
         """Store one file; raises as `add` does."""
         return (await self.add(_alone(upload)))[0]
 
-    def _file(self, upload: Upload, stored: Stored) -> File:
-        now = self._now()
+    def _file(self, upload: Upload, stored: Stored, head: bytes) -> File:
+        now, complete = self._now(), len(head) == stored.size
         expires_at = None if upload.lifetime is None else now + upload.lifetime
         return File(
             id=stored.key,
             name=upload.name,
             size=stored.size,
-            media_type=upload.media_type,
+            media_type=upload.media_type or guess_media_type(upload.name, head, complete=complete),
             sha256=stored.sha256,
             created_at=now,
             expires_at=expires_at,
