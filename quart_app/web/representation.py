@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from quart_app.errors import BadCursor
 from quart_app.models import KIB, File, Position, from_microseconds, to_microseconds
 from quart_app.protocol.names import url_name
+from quart_app.protocol.text import spreadsheet_cell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable
@@ -84,13 +85,18 @@ def streamed_ndjson(files: AsyncIterable[File]) -> AsyncGenerator[str]:
 
 
 async def streamed_csv(files: AsyncIterable[File]) -> AsyncGenerator[str]:
-    """Stream files as CSV with a header (RFC 4180)."""
+    """Stream files as CSV with a header (RFC 4180), without cells that spreadsheets would run."""
     header = io.StringIO()
     csv.writer(header).writerow(COLUMNS)
     yield header.getvalue()
-    rows = _streamed(files, lambda out, file: csv.writer(out).writerow(file_json(file).values()))
+    rows = _streamed(files, lambda out, file: csv.writer(out).writerow(_cells(file)))
     async for text in rows:
         yield text
+
+
+def _cells(file: File) -> list[Any]:
+    values = file_json(file).values()
+    return [spreadsheet_cell(value) if isinstance(value, str) else value for value in values]
 
 
 async def _streamed(

@@ -14,6 +14,7 @@ from werkzeug.datastructures import MIMEAccept
 from quart_app.errors import BadCursor
 from quart_app.models import KIB, File, Position, from_microseconds, to_microseconds
 from quart_app.protocol.names import url_name
+from quart_app.protocol.text import spreadsheet_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -69,9 +70,12 @@ def csv_rows(files: Iterable[File]) -> Iterator[str]:
     header = io.StringIO()
     csv.writer(header).writerow(COLUMNS)
     yield header.getvalue()
-    yield from _gathered(
-        files, lambda out, file: csv.writer(out).writerow(file_json(file).values())
-    )
+    yield from _gathered(files, lambda out, file: csv.writer(out).writerow(_cells(file)))
+
+
+def _cells(file: File) -> list[Any]:
+    values = file_json(file).values()
+    return [spreadsheet_cell(value) if isinstance(value, str) else value for value in values]
 
 
 def _gathered(files: Iterable[File], write: Callable[[io.StringIO, File], object]) -> Iterator[str]:
