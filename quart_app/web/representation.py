@@ -7,6 +7,7 @@ import binascii
 import csv
 import io
 import json
+import re
 from dataclasses import asdict, fields
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ RESERVED_NAME = "info"
 
 COLUMNS = (*(field.name for field in fields(File)), "url")
 
+#: Moment in microseconds and key, as `cursor_of` writes them.
+POSITION = re.compile(r"([0-9]{1,18}):([A-Za-z0-9_-]{1,64})", re.ASCII)
+
 #: Characters of rows gathered before they are sent.
 SEND_SIZE = 64 * KIB
 
@@ -56,7 +60,7 @@ def _time(moment: datetime | None) -> str | None:
 
 
 def cursor_of(file: File) -> str:
-    """Make the cursor of the page that follows a file."""
+    """Return the cursor of the page that follows a file."""
     position = file.position
     text = f"{to_microseconds(position.created_at)}:{position.id}"
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
@@ -66,15 +70,14 @@ def position_of(cursor: str) -> Position:
     """Read a cursor.
 
     Raises:
-        BadCursor: This service did not make it.
+        BadCursor: The cursor has another form than those of `cursor_of`.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-        micros, colon, file_id = text.partition(":")
-        if not (colon and micros.isdecimal() and file_id):
+        if (found := POSITION.fullmatch(text)) is None:
             raise BadCursor
-        return Position(from_microseconds(int(micros)), file_id)
+        return Position(from_microseconds(int(found[1])), found[2])
     except (binascii.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise BadCursor from error
 
