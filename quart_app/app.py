@@ -22,6 +22,7 @@ from quart_app.web import (
     Services,
     converting,
     downloads,
+    forbid_storing,
     get_services,
     health,
     listing,
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> Quart:
     app.url_map.merge_slashes = False
     stream_bodies(app)
     render_errors(app)
+    forbid_storing(app)
     for blueprint in (uploads, downloads, listing, reading, converting, relaying, health):
         app.register_blueprint(blueprint)
 
@@ -95,6 +97,7 @@ def create_app(settings: Settings) -> Quart:
                     ),
                     form_limits=FormLimits(max_parts=settings.max_form_parts),
                     accel_redirect=settings.accel_redirect,
+                    cache_max_age=settings.cache_max_age,
                 ),
             )
             sweeper = asyncio.create_task(_sweep_for_ever(files, settings.sweep_interval))

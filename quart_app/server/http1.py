@@ -13,6 +13,7 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import InformationalResponse, Response
 from hypercorn.protocol.h11 import H11Protocol
 
+from quart_app.protocol.caching import NO_STORE
 from quart_app.protocol.http1 import BulkConnection
 from quart_app.protocol.problems import PROBLEM_TYPE, code_of, problem_json
 from quart_app.server.sendfile import FileBody, FileData
@@ -165,6 +166,7 @@ class Http1(H11Protocol):
         headers = [
             (b"content-type", PROBLEM_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
+            (b"cache-control", NO_STORE.encode()),
             (b"connection", b"close"),
             *self.config.response_headers("h11"),
         ]

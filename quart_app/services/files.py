@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,8 +11,9 @@ import structlog
 
 from quart_app.errors import CatalogBusy, CatalogUnavailable, NotFound, StorageError
 from quart_app.models import File
+from quart_app.protocol.names import SNIFF_SIZE, guess_media_type
 from quart_app.protocol.records import dump_record
-from quart_app.streaming import uninterrupted
+from quart_app.streaming import tee_head, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -46,14 +47,14 @@ class Upload:
     Attributes:
         chunks: Its bytes, read once.
         name: Display name.
-        media_type: Media type.
+        media_type: Media type that the client states, or None: guessed from name and first bytes.
         digests: Digests it must have, by their names in RFC 9530.
         lifetime: How long it is kept, or None for ever.
     """
 
     chunks: AsyncIterable[bytes]
     name: str
-    media_type: str
+    media_type: str | None
     digests: Mapping[str, bytes] = field(default_factory=dict)
     lifetime: timedelta | None = None
 
@@ -96,9 +97,11 @@ class Files:
         async with AsyncExitStack() as stack:
             blobs: list[Blob] = []
             async for upload in uploads:
-                describe = self._describing(upload, arrived)
-                put = self.store.put(upload.chunks, upload.digests, describe)
-                blobs.append((await stack.enter_async_context(put)).blob)
+                head = bytearray()
+                describe = self._describing(upload, head, arrived)
+                async with aclosing(tee_head(upload.chunks, head, SNIFF_SIZE)) as chunks:
+                    put = self.store.put(chunks, upload.digests, describe)
+                    blobs.append((await stack.enter_async_context(put)).blob)
             await uninterrupted(self._enter(arrived, blobs))
         return arrived
 
@@ -106,16 +109,20 @@ class Files:
         """Store one file; raises as `add` does."""
         return (await self.add(_alone(upload)))[0]
 
-    def _describing(self, upload: Upload, arrived: list[File]) -> Callable[[Measured], bytes]:
+    def _describing(
+        self, upload: Upload, head: bytearray, arrived: list[File]
+    ) -> Callable[[Measured], bytes]:
         """Return a function that adds the file of an upload to a list, and returns its record."""
 
         def describe(measured: Measured) -> bytes:
-            now = self._now()
+            now, complete = self._now(), len(head) == measured.size
+            guessed = guess_media_type(upload.name, bytes(head), complete=complete)
+            head.clear()  # a form has many files, and this function lives as long as the form
             file = File(
                 id=measured.key,
                 name=upload.name,
                 size=measured.size,
-                media_type=upload.media_type,
+                media_type=upload.media_type or guessed,
                 sha256=measured.sha256,
                 created_at=now,
                 expires_at=None if upload.lifetime is None else now + upload.lifetime,

@@ -24,6 +24,7 @@ from quart_app.streaming.pieces import (
     gathered,
     held_back,
     limited,
+    tee_head,
 )
 from quart_app.streaming.problems import problem, render_problem
 from quart_app.streaming.quart import StreamingConnection, StreamingRequest, stream_bodies
@@ -89,6 +90,7 @@ __all__ = [
     "start_in_thread",
     "start_writing",
     "stream_bodies",
+    "tee_head",
     "text_spool",
     "unacknowledged",
     "uninterrupted",

@@ -22,6 +22,7 @@ __all__ = [
     "gathered",
     "held_back",
     "limited",
+    "tee_head",
 ]
 
 #: What crosses to a thread at once: one hop per 64 KiB costs more than the write itself.
@@ -155,6 +156,22 @@ async def limited(chunks: AsyncIterable[bytes], max_size: int) -> AsyncGenerator
         size += len(chunk)
         if size > max_size:
             raise TooLarge(max_size)
+        yield chunk
+
+
+async def tee_head(
+    chunks: AsyncIterable[bytes], head: bytearray, size: int
+) -> AsyncGenerator[bytes]:
+    """Pass chunks on, and copy the first `size` bytes of all into `head`.
+
+    Args:
+        chunks: Bytes as they arrive.
+        head: Receives the copy.
+        size: Bytes to copy.
+    """
+    async for chunk in chunks:
+        if len(head) < size:
+            head += chunk[: size - len(head)]
         yield chunk
 
 

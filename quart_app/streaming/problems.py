@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quart import Response
 
+from quart_app.protocol.caching import NO_STORE
 from quart_app.protocol.problems import PROBLEM_TYPE, problem_json
 
 if TYPE_CHECKING:
@@ -26,6 +27,6 @@ def problem(error: QuartAppError) -> Response:
 
 
 def render_problem(status: int, code: str, title: str, detail: str = "") -> Response:
-    """Make an `application/problem+json` answer; see `problem_members` for the arguments."""
+    """Return an `application/problem+json` answer; see `problem_members` for the arguments."""
     body = problem_json(status, code, title, detail)
-    return Response(body, status, content_type=PROBLEM_TYPE)
+    return Response(body, status, {"Cache-Control": NO_STORE}, content_type=PROBLEM_TYPE)

@@ -1,5 +1,6 @@
 """Routes: parse, call one service, answer."""
 
+from quart_app.web.caching import forbid_storing
 from quart_app.web.context import Services, get_services, set_services
 from quart_app.web.converting import converting
 from quart_app.web.downloads import downloads
@@ -14,6 +15,7 @@ __all__ = [
     "Services",
     "converting",
     "downloads",
+    "forbid_storing",
     "get_services",
     "health",
     "listing",

@@ -41,6 +41,7 @@ class Services:
         converting: Bodies that are converted as they arrive.
         form_limits: Bounds on forms.
         accel_redirect: Internal location of nginx that holds the stored files, or None.
+        cache_max_age: Seconds that caches may answer with a file without asking.
         draining: Whether the service is stopping.
     """
 
@@ -50,6 +51,7 @@ class Services:
     converting: Converting
     form_limits: FormLimits
     accel_redirect: str | None = None
+    cache_max_age: int = 0
     draining: bool = False
 
 

@@ -31,7 +31,7 @@ from quart_app.protocol.forwarding import (
     request_to_target,
 )
 from quart_app.protocol.headers import is_coded
-from quart_app.protocol.names import display_name, media_type, parse_disposition_name
+from quart_app.protocol.names import display_name, parse_disposition_name, stated_media_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def fetch() -> tuple[dict[str, object], int, dict[str, str]]:
         length = answer.headers.get("Content-Length", "")
         admit(int(length) if length.isdecimal() else None)
         shown = display_name(name or _name_of(answer))
-        kind = media_type(answer.headers.get("Content-Type"), shown)
+        kind = stated_media_type(answer.headers.get("Content-Type"))
         [file] = store([Upload(_pieces(answer), shown, kind, lifetime=lifetime())])
     described = file_json(file)
     return described, 201, {"Location": described["url"]}
