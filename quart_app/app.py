@@ -16,7 +16,7 @@ from quart_app.protocol.addresses import AddressPolicy, parse_exception
 from quart_app.protocol.multipart import FormLimits
 from quart_app.services import Converting, Files, Reading, Relaying
 from quart_app.storage import LocalDriver, Store
-from quart_app.streaming import in_thread, stream_bodies
+from quart_app.streaming import in_thread, start_threads, stream_bodies
 from quart_app.upstream import Client, Connector, tls_context
 from quart_app.web import (
     Services,
@@ -76,6 +76,7 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def serve() -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
+            start_threads()
             try:
                 files = await _open_files(settings, stack)
             except (OSError, QuartAppError) as error:

@@ -36,6 +36,7 @@ __all__ = [
     "NoTarget",
     "NotFound",
     "NotText",
+    "Overloaded",
     "PreconditionFailed",
     "QuartAppError",
     "RangeNotSatisfiable",
@@ -301,6 +302,15 @@ class Draining(QuartAppError):
     code = "draining"
     status = 503
     title = "The service is stopping"
+
+
+class Overloaded(QuartAppError):
+    """Threads or descriptors have run out: nothing was begun."""
+
+    code = "overloaded"
+    status = 503
+    title = "The service is overloaded"
+    headers: Mapping[str, str] = MappingProxyType({"Retry-After": "1"})
 
 
 class UpstreamFailed(QuartAppError):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from quart_app.catalog.engine import translated
-from quart_app.streaming import finished, in_thread
+from quart_app.streaming import Threads, finished, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +27,15 @@ class Connections:
     Args:
         engine: Makes the connections.
         count: Most connections to open, and threads to start.
+
+    Raises:
+        Overloaded: No thread can be started.
     """
 
     def __init__(self, engine: Engine, count: int) -> None:
         self._engine = engine
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="quart-app-catalog")
+        self._threads = Threads(count, "quart-app-catalog")
+        self._threads.start(1)
         # As many as threads, so whichever thread runs finds one, opened or not.
         self._free: list[Connection | None] = [None] * count
 

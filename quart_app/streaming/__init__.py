@@ -5,8 +5,10 @@
 
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
+from quart_app.streaming.descriptors import SharedDescriptor, descriptors_short
 from quart_app.streaming.digests import Digests, verified
 from quart_app.streaming.disk import disk_errors
+from quart_app.streaming.executor import Threads
 from quart_app.streaming.files import (
     READ_SIZE,
     FileCut,
@@ -41,8 +43,10 @@ from quart_app.streaming.threads import (
     computed,
     finished,
     in_thread,
+    looked_up,
     settled,
     start_in_thread,
+    start_threads,
     start_writing,
     uninterrupted,
     written,
@@ -62,14 +66,17 @@ __all__ = [
     "Piece",
     "RequestBody",
     "ServerAbilities",
+    "SharedDescriptor",
     "Spool",
     "StallTimer",
     "StreamingConnection",
     "StreamingRequest",
+    "Threads",
     "bursts",
     "chained",
     "checked_form",
     "computed",
+    "descriptors_short",
     "disk_errors",
     "file_spool",
     "finished",
@@ -78,6 +85,7 @@ __all__ = [
     "held_back",
     "in_thread",
     "limited",
+    "looked_up",
     "mapped_spool",
     "memory_spool",
     "problem",
@@ -86,6 +94,7 @@ __all__ = [
     "settled",
     "spilling_spool",
     "start_in_thread",
+    "start_threads",
     "start_writing",
     "stream_bodies",
     "text_spool",
