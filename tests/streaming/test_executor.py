@@ -84,7 +84,8 @@ class TestThreads:
         pool.start(1)
         starts.fails = lambda: True
         gate, ran = threading.Event(), list[int]()
-        jobs = [pool.submit(gate.wait, 10)] + [pool.submit(ran.append, n) for n in range(100)]
+        pool.submit(gate.wait, 10)
+        jobs = [pool.submit(ran.append, number) for number in range(100)]
         gate.set()
         assert wait(jobs, 10).not_done == set()
         assert ran == list(range(100))
@@ -115,7 +116,8 @@ class TestThreads:
     def test_shutdown_that_cancels(self, pool: Threads) -> None:
         pool.start(1)
         begun, gate = threading.Event(), threading.Event()
-        pool.submit(lambda: (begun.set(), gate.wait(10)))
+        pool.submit(begun.set)
+        pool.submit(gate.wait, 10)
         begun.wait(10)
         others = [pool.submit(gate.wait, 10) for _ in range(9)]
         begun_too = [job for job in others if not job.cancel()]
