@@ -26,6 +26,7 @@ from quart_app.web import (
     health,
     listing,
     reading,
+    refuse_overload,
     relaying,
     render_errors,
     set_services,
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> Quart:
     app.url_map.merge_slashes = False
     stream_bodies(app)
     render_errors(app)
+    refuse_overload(app)
     for blueprint in (uploads, downloads, listing, reading, converting, relaying, health):
         app.register_blueprint(blueprint)
 

@@ -5,7 +5,13 @@
 
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
-from quart_app.streaming.descriptors import SharedDescriptor, descriptors_short
+from quart_app.streaming.descriptors import (
+    OUT_OF_DESCRIPTORS,
+    SharedDescriptor,
+    connections_end,
+    descriptors_short,
+    is_used,
+)
 from quart_app.streaming.digests import Digests, verified
 from quart_app.streaming.disk import disk_errors
 from quart_app.streaming.executor import Threads
@@ -54,6 +60,7 @@ from quart_app.streaming.threads import (
 
 __all__ = [
     "HAND_OVER_SIZE",
+    "OUT_OF_DESCRIPTORS",
     "READ_SIZE",
     "SERVER_EXTENSION",
     "SPILL_SIZE",
@@ -76,6 +83,7 @@ __all__ = [
     "chained",
     "checked_form",
     "computed",
+    "connections_end",
     "descriptors_short",
     "disk_errors",
     "file_spool",
@@ -84,6 +92,7 @@ __all__ = [
     "gathered",
     "held_back",
     "in_thread",
+    "is_used",
     "limited",
     "looked_up",
     "mapped_spool",

@@ -15,7 +15,13 @@ from quart_app.logs import RareWarning
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OUT_OF_DESCRIPTORS", "SharedDescriptor", "descriptors_short", "reserve_begins"]
+__all__ = [
+    "OUT_OF_DESCRIPTORS",
+    "SharedDescriptor",
+    "connections_end",
+    "descriptors_short",
+    "is_used",
+]
 
 #: What the system says where this process, or all together, can open nothing more.
 OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
@@ -72,21 +78,26 @@ class SharedDescriptor:
                 os.close(self._number)
 
 
-def reserve_begins() -> int:
-    """Return the lowest number of a descriptor that is kept for what is under way.
+def connections_end() -> int:
+    """Return the number of a descriptor from which on no connection is accepted.
 
-    The system gives the lowest number that is free. So whoever is given this number or a higher
-    one knows that all below are in use.
+    Half of the reserve is for connections whose requests are refused, the other half for what is
+    under way.
     """
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return limit - min(max(limit // RESERVE_SHARE, LEAST_RESERVE), MOST_RESERVE)
+    limit = _limit()
+    return limit - _reserve(limit) // 2
 
 
-def descriptors_short(extra: int = 0) -> bool:
-    """Tell whether only the reserve of descriptors is left, and log it now and then.
+def descriptors_short() -> bool:
+    """Tell whether only the reserve is left for new work; logged now and then."""
+    limit = _limit()
+    return is_used(limit - _reserve(limit))
 
-    Args:
-        extra: How much of the reserve the caller may use too.
+
+def is_used(most: int) -> bool:
+    """Tell whether all descriptors below a number are in use; logged now and then.
+
+    The system gives the lowest number that is free, so it takes one descriptor to know.
     """
     try:
         number = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
@@ -96,6 +107,14 @@ def descriptors_short(extra: int = 0) -> bool:
         WARN(cause=repr(error))
         return True
     os.close(number)
-    if short := number >= reserve_begins() + extra:
-        WARN(open=number)
-    return short
+    if number >= most:
+        WARN(in_use=number)
+    return number >= most
+
+
+def _limit() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _reserve(limit: int) -> int:
+    return min(max(limit // RESERVE_SHARE, LEAST_RESERVE), MOST_RESERVE)

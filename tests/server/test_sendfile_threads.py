@@ -27,7 +27,7 @@ BYTES = content(4 * MIB)
 
 
 def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
 class Faulty(Executor):
