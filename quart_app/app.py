@@ -16,7 +16,7 @@ from quart_app.errors import CannotStart, QuartAppError
 from quart_app.protocol.addresses import AddressPolicy, parse_exception
 from quart_app.protocol.multipart import FormLimits
 from quart_app.services import Converting, Files, Reading, Relaying, Swept, join, sweep
-from quart_app.streaming import in_thread, stream_bodies
+from quart_app.streaming import in_thread, start_threads, stream_bodies
 from quart_app.upstream import Client, Connector, tls_context
 from quart_app.web import (
     Services,
@@ -27,6 +27,7 @@ from quart_app.web import (
     health,
     listing,
     reading,
+    refuse_overload,
     relaying,
     render_errors,
     set_services,
@@ -74,12 +75,14 @@ def create_app(settings: Settings) -> Quart:
     stream_bodies(app)
     render_errors(app)
     forbid_storing(app)
+    refuse_overload(app)
     for blueprint in (uploads, downloads, listing, reading, converting, relaying, health):
         app.register_blueprint(blueprint)
 
     @app.while_serving
     async def serve() -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
+            start_threads()
             try:
                 files = await stack.enter_async_context(open_files(settings))
                 await join(files.store.driver, files.catalog)

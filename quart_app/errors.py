@@ -38,6 +38,7 @@ __all__ = [
     "NoTarget",
     "NotFound",
     "NotText",
+    "Overloaded",
     "PreconditionFailed",
     "QuartAppError",
     "RangeNotSatisfiable",
@@ -318,6 +319,15 @@ class Draining(QuartAppError):
     code = "draining"
     status = 503
     title = "The service is stopping"
+
+
+class Overloaded(QuartAppError):
+    """Threads or descriptors have run out: nothing was begun."""
+
+    code = "overloaded"
+    status = 503
+    title = "The service is overloaded"
+    headers: Mapping[str, str] = MappingProxyType({"Retry-After": "1"})
 
 
 class UpstreamFailed(QuartAppError):

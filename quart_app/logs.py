@@ -4,10 +4,39 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from typing import Any
 
 import structlog
 
-__all__ = ["configure_logs"]
+__all__ = ["RareWarning", "configure_logs"]
+
+#: Seconds between two lines of one `RareWarning`.
+RARE_SECONDS = 10.0
+
+
+class RareWarning:
+    """A warning that is logged at most once in `RARE_SECONDS`, however often it is due.
+
+    Args:
+        logger: Where it is logged.
+        event: Its text.
+    """
+
+    def __init__(self, logger: logging.Logger, event: str) -> None:
+        self._logger = logger
+        self._event = event
+        self._next = 0.0
+        self._left_out = 0
+
+    def __call__(self, **details: Any) -> None:
+        """Log the warning with details, and how many were left out since the last line."""
+        if time.monotonic() < self._next:
+            self._left_out += 1
+            return
+        self._next = time.monotonic() + RARE_SECONDS
+        left_out, self._left_out = self._left_out, 0
+        self._logger.warning(self._event, extra={**details, "left_out": left_out})
 
 
 def configure_logs(level: str, style: str) -> None:

@@ -36,8 +36,9 @@ WATCHED = (sys.executable, "-m", "tests.e2e.instrumented", "serve")
 START_SECONDS = 60
 STOP_SECONDS = 20
 
-#: Threads of the busiest server: 64 for files, 4 to compute, 5 for the catalog, and its own few.
-MOST_THREADS = 80
+#: Threads of the busiest server: 64 for files, 4 to compute, 5 for the catalog, 8 for name servers,
+#: and its own few.
+MOST_THREADS = 84
 
 ADDRESS = r"\bon (http://(127\.0\.0\.1|\[::1\]):([1-9]\d*))\s"
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from quart_app.catalog.engine import translated
-from quart_app.streaming import PinnedPath, finished, in_thread
+from quart_app.streaming import PinnedPath, Threads, finished, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +32,9 @@ class Connections:
 
     When a file was replaced, the jobs fail: what they wrote would be lost, and what they read may
     be out of date.
+
+    Raises:
+        Overloaded: No thread can be started.
     """
 
     def __init__(
@@ -41,7 +43,8 @@ class Connections:
         self._engine = engine
         self._database = database
         self._log = log
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="quart-app-catalog")
+        self._threads = Threads(count, "quart-app-catalog")
+        self._threads.start(1)
         # As many as threads, so whichever thread runs finds one, opened or not.
         self._free: list[Connection | None] = [None] * count
 

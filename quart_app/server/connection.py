@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed, RawData, Updated
 
-from quart_app.models import KIB, MIB
+from quart_app.models import KIB, MIB, ByteRange
 from quart_app.server.http1 import Http1
 from quart_app.server.http2 import Http2
 from quart_app.server.intake import Intake
 from quart_app.server.sendfile import FileData, send_file
 from quart_app.server.stream import GONE_STATE, UNSENT_STATE
-from quart_app.streaming import unacknowledged
+from quart_app.streaming import OUT_OF_DESCRIPTORS, read_range, unacknowledged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,10 +106,24 @@ class Connection(TCPServer):
                 transport.set_write_buffer_limits()
                 if transport.is_closing():  # its number may be another connection's by now
                     raise ConnectionResetError
-                await send_file(transport.get_extra_info("socket").fileno(), file)
+                await self._send_or_copy(transport.get_extra_info("socket").fileno(), file)
             except (ConnectionError, RuntimeError):
                 transport.abort()  # the error was told to us alone
                 await self.protocol.handle(Closed())
+
+    async def _send_or_copy(self, connected: int, file: Sending) -> None:
+        """Send a part of a file, by way of this process where no descriptor is left for it."""
+        try:
+            await send_file(connected, file)
+        except OSError as error:
+            if error.errno not in OUT_OF_DESCRIPTORS:
+                raise
+            rest = ByteRange(file.start + file.sent, file.start + file.size)
+            async with aclosing(read_range(file.descriptor, rest)) as chunks:
+                async for chunk in chunks:
+                    self.writer.write(chunk)
+                    await self.writer.drain()
+                    file.sent += len(chunk)
 
     async def _idle_timeout(self) -> None:
         with suppress(TimeoutError):

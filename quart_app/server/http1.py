@@ -18,6 +18,7 @@ from quart_app.protocol.http1 import BulkConnection
 from quart_app.protocol.problems import PROBLEM_TYPE, code_of, problem_json
 from quart_app.server.sendfile import FileBody, FileData
 from quart_app.server.stream import GONE_STATE, Stream
+from quart_app.streaming import descriptors_short
 
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
@@ -118,7 +119,9 @@ class Http1(H11Protocol):
 
     async def stream_send(self, event: Event) -> None:
         """Send what a stream says, interim answers included."""
-        if isinstance(event, Response) and self.context.terminated.is_set():
+        if isinstance(event, Response) and (
+            self.context.terminated.is_set() or descriptors_short()
+        ):
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         if isinstance(event, FileBody):
             data = h11.Data(data=cast("bytes", event.file))

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,6 +111,7 @@ class Launcher:
             CannotStart: An address cannot be had, or a worker did not start.
         """
         self._listeners = listen(self._settings)
+        _watch_children_without_threads()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._begin_stop)
@@ -150,7 +152,7 @@ class Launcher:
         ready, ready_end = os.pipe()
         try:
             worker = Worker(await self._process(slot, ready_end), slot, time.monotonic())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no process, descriptor or thread to be had
             os.close(ready)
             LOG.warning("cannot start a worker", extra={"cause": repr(error)})
             return False
@@ -159,8 +161,7 @@ class Launcher:
         self._workers.add(worker)
         if self._stop.is_set():
             worker.retire(self._patience)
-        told = await asyncio.to_thread(os.read, ready, 1)
-        os.close(ready)
+        told = await _read_byte(ready)
         if told:
             self._spawn(self._replace_when_dead(worker))
         else:
@@ -213,6 +214,32 @@ class Launcher:
             self._begin_stop()
         while self._tasks:  # a worker that has just come to serve adds one
             await asyncio.gather(*self._tasks)
+
+
+async def _read_byte(descriptor: int) -> bytes:
+    """Read a byte from a pipe, nothing at its end, and close it."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        await readable.wait()
+        return os.read(descriptor, 1)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _watch_children_without_threads() -> None:
+    """Have Python 3.11 watch processes by descriptors, as later versions do by themselves.
+
+    Else it starts a thread for each process, after the process, and loses sight of the process
+    where no thread can be started.
+    """
+    if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
+        with suppress(OSError):
+            os.close(os.pidfd_open(os.getpid()))  # older kernels refuse
+            watcher = asyncio.PidfdChildWatcher()
+            watcher.attach_loop(asyncio.get_running_loop())
+            asyncio.set_child_watcher(watcher)
 
 
 def _notify(state: str) -> None:

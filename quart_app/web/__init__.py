@@ -1,5 +1,6 @@
 """Routes: parse, call one service, answer."""
 
+from quart_app.web.admission import refuse_overload
 from quart_app.web.caching import forbid_storing
 from quart_app.web.context import Services, get_services, set_services
 from quart_app.web.converting import converting
@@ -20,6 +21,7 @@ __all__ = [
     "health",
     "listing",
     "reading",
+    "refuse_overload",
     "relaying",
     "render_errors",
     "set_services",

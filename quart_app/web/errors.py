@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 from werkzeug.exceptions import HTTPException
 
-from quart_app.errors import QuartAppError
+from quart_app.errors import Overloaded, QuartAppError
 from quart_app.protocol.problems import code_of
 from quart_app.streaming import problem, render_problem
 
@@ -30,7 +30,7 @@ def render_errors(app: Quart) -> None:
 
 
 async def _own(error: QuartAppError) -> Response:
-    if error.status >= 500:  # ours to look into
+    if error.status >= 500 and not isinstance(error, Overloaded):  # ours to look into
         LOG.warning("request failed", code=error.code, cause=repr(error.__cause__))
     return problem(error)
 
