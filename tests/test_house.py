@@ -18,8 +18,8 @@ ROOT = Path(quart_app.__file__).parent
 #: Rooms from the ground up; one may import those of the lines above its own, and itself.
 STOREYS = [
     {"errors", "models"},
-    {"protocol", "logs"},
-    {"settings", "streaming"},
+    {"protocol"},
+    {"logs", "settings", "streaming"},
     {"storage", "catalog", "upstream"},
     {"services"},
     {"web", "server", "data"},

@@ -16,6 +16,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected, UpstreamFailed
 from quart_app.models import MIB, ByteRange
+from quart_app.protocol.redaction import log_path, log_text
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import RequestBody
 from quart_app.streaming.files import FileRange, read_range
@@ -288,8 +289,8 @@ class StreamingConnection(ASGIHTTPConnection):
         ACCESS_LOG.info(
             "request",
             extra={
-                "method": self.scope["method"],
-                "path": self.scope["path"],
+                "method": log_text(self.scope["method"]),
+                "path": log_path(self.scope.get("raw_path") or self.scope["path"]),
                 "status": self.status,
                 "received": self.request.body.received,
                 "sent": self.sent,

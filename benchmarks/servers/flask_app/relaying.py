@@ -23,7 +23,7 @@ from benchmarks.servers.flask_app.storage import Upload, admit, store
 from benchmarks.servers.flask_app.uploads import lifetime
 from quart_app.errors import BadRequest, BadUrl, NoTarget, UpstreamFailed, UpstreamTimeout
 from quart_app.models import KIB
-from quart_app.protocol.addresses import AddressPolicy, parse_exception
+from quart_app.protocol.addresses import AddressPolicy, canonical_url, parse_exception
 from quart_app.protocol.forwarding import (
     answer_of_origin,
     answer_of_target,
@@ -100,7 +100,7 @@ def relay(url: str) -> Response:  # noqa: ARG001  # has lost its percent-encodin
     asked = request_to_origin(list(request.headers.items()))
     if "Accept-Encoding" not in request.headers:  # or httpx would ask for what it can decode
         asked.append(("Accept-Encoding", "identity"))
-    answer = _sent(REMOTE, _request(REMOTE, request.method, _asked_url(), asked))
+    answer = _sent(REMOTE, _request(REMOTE, request.method, canonical_url(_asked_url()), asked))
     return _streamed(answer, [*answer_of_origin(answer.headers.multi_items()), *HARMLESS.items()])
 
 
@@ -118,7 +118,7 @@ def _asked_url() -> str:
 def fetch() -> tuple[dict[str, object], int, dict[str, str]]:
     url, name = _wanted()
     # A coding would make others of the file's bytes.
-    outgoing = _request(REMOTE, "GET", url, [("Accept-Encoding", "identity")])
+    outgoing = _request(REMOTE, "GET", canonical_url(url), [("Accept-Encoding", "identity")])
     with closing(_sent(REMOTE, outgoing)) as answer:
         if answer.status_code != 200 or is_coded(answer.headers.get("Content-Encoding")):
             raise UpstreamFailed(f"The other server answered {answer.status_code}.")
