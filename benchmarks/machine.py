@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 LIBRARIES = (
-    *("quart-app", "quart", "hypercorn", "h11", "h2", "uvloop", "aiofiles", "multipart", "httpx"),
+    *("quart-app", "quart", "hypercorn", "h11", "h2", "uvloop", "aiofiles", "httpx"),
     *("sqlalchemy", "flask", "werkzeug", "gunicorn", "starlette", "uvicorn"),
     *("httptools", "python-multipart", "anyio", "aiohttp"),
 )

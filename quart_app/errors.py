@@ -209,7 +209,7 @@ class TooLarge(BodyError):
 
 
 class BadForm(BodyError):
-    """The `multipart/form-data` body is malformed, truncated or followed by junk."""
+    """The `multipart/form-data` body is malformed, truncated or followed by more parts."""
 
     code = "bad_form"
     title = "Malformed form"

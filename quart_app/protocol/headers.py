@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
+from quart_app.protocol.charsets import decode
+
 __all__ = ["QUOTED_STRING", "TOKEN", "Headers", "as_utf8", "is_coded", "parameters"]
 
 #: Pattern of a token (RFC 9110, 5.6.2).
@@ -30,10 +32,13 @@ def is_coded(content_encoding: str | None) -> bool:
 
 
 def as_utf8(field: str) -> str:
-    """Read a field as UTF-8 where it is, as clients send it; servers read all as ISO-8859-1."""
+    """Return a field that the server has read as ISO-8859-1 in the encoding of the client.
+
+    The encoding is UTF-8, or else the code page of Western Windows.
+    """
     try:
-        return field.encode("iso-8859-1").decode()
-    except UnicodeError:
+        return decode(field.encode("iso-8859-1"))
+    except UnicodeEncodeError:
         return field
 
 

@@ -7,10 +7,11 @@ from mimetypes import MimeTypes
 from posixpath import splitext
 from types import MappingProxyType
 from unicodedata import normalize
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from quart_app.models import KIB
-from quart_app.protocol.headers import QUOTED_STRING, TOKEN, parameters
+from quart_app.protocol.dispositions import disposition_parameters, parameter_text
+from quart_app.protocol.headers import QUOTED_STRING, TOKEN
 from quart_app.protocol.text import is_utf8
 
 __all__ = [
@@ -44,9 +45,6 @@ _UNSAFE = re.compile(
 )
 _SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
-_EXTENDED = re.compile(
-    r"(UTF-8|ISO-8859-1)'[^']*'((?:[!-$&-~]|%[0-9A-F]{2})*)", re.ASCII | re.IGNORECASE
-)
 #: What RFC 8187, 3.2.1 lets stand, beyond letters, digits and what `quote` never touches.
 _ATTR_CHARS = "!#$&+^`|"
 _NOT_FALLBACK = re.compile(r'[^ -~]|["%\\]')
@@ -161,18 +159,12 @@ def _trimmed(name: str) -> str:
 
 
 def parse_disposition_name(header: str | None) -> str | None:
-    """Find the file name in `Content-Disposition` (RFC 6266, 4.3), whatever else it holds.
+    """Return the file name in `Content-Disposition` (RFC 6266, 4.3), whatever else it holds.
 
     Returns:
         The raw name, `filename*` (RFC 8187) before `filename`; None when there is none.
     """
-    _, found = parameters(header or "")
-    if extended := _EXTENDED.fullmatch(found.get("filename*", "")):
-        try:
-            return unquote_to_bytes(extended[2]).decode(extended[1])
-        except UnicodeDecodeError:
-            pass
-    return found.get("filename")
+    return parameter_text(disposition_parameters(header or ""), "filename")
 
 
 def content_disposition(name: str, *, inline: bool = False) -> str:

@@ -30,6 +30,7 @@ class Part:
         self.name = header.name
         self.filename = header.filename
         self.media_type = header.media_type
+        self._header = header
         self._events = events
         self._ended = False
 
@@ -44,6 +45,14 @@ class Part:
             self._ended = True
         raise StopAsyncIteration
 
+    async def text(self) -> str:
+        """Return the content as text; `FormLimits` bounds the size of a plain field.
+
+        Raises:
+            BadForm: The content is not text in the charset of the part, of the form, or UTF-8.
+        """
+        return self._header.text(b"".join([chunk async for chunk in self]))
+
 
 async def form_parts(
     chunks: AsyncIterator[bytes], content_type: str, limits: FormLimits | None = None
@@ -56,7 +65,7 @@ async def form_parts(
         limits: Bounds on parts, headers and fields; sensible ones when None.
 
     Raises:
-        BadForm: Not a form, malformed, truncated, or followed by junk.
+        BadForm: Not a form, malformed, truncated, or followed by more parts.
         FormTooComplex: It passes a bound.
     """
     async with aclosing(_events(chunks, FormParser(boundary_of(content_type), limits))) as events:
@@ -85,7 +94,7 @@ def checked_form(
 
     Raises:
         BadForm: At once when it is no form; later when it is malformed, truncated, or followed by
-            junk.
+            more parts.
         FormTooComplex: It passes a bound.
     """
     return _checked(chunks, FormParser(boundary_of(content_type), limits), size)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from quart_app.models import File
-    from quart_app.streaming import Part, StreamingRequest
+    from quart_app.streaming import StreamingRequest
 
 __all__ = ["uploads"]
 
@@ -89,7 +89,7 @@ async def _form_uploads(
     async with aclosing(form_parts(verified_body(request), content_type, limits)) as parts:
         async for part in parts:
             if part.filename is None:
-                fields.setdefault(part.name, []).append(await _text(part))
+                fields.setdefault(part.name, []).append(await part.text())
             elif (chunks := await file_of(part)) is not None:
                 found += 1
                 yield Upload(
@@ -100,13 +100,6 @@ async def _form_uploads(
                 )
     if not found:
         raise BadForm("The form has no file.")
-
-
-async def _text(part: Part) -> str:
-    try:
-        return b"".join([chunk async for chunk in part]).decode()
-    except UnicodeDecodeError as error:
-        raise BadForm("A field is not UTF-8.") from error
 
 
 def _created(kept: list[File], **more: Any) -> Response:

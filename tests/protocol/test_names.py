@@ -138,7 +138,14 @@ def test_long_names_cost_no_time(raw: str) -> None:
         ("attachment; filename*=UTF-7''x; filename=a", "a"),
         ("attachment; filename*=iſo-8859-1''x; filename=a", "a"),
         ("attachment; filename*=; filename=a", "a"),
-        ("attachment; filename*=UTF-8''%ff", None),
+        ("attachment; filename*=UTF-8''%ff", "ÿ"),
+        ("attachment; filename*=", ""),
+        ("attachment; filename*=UTF-8''a b", "a b"),
+        ("attachment; filename*=Shift_JIS''%83%5C", "ソ"),
+        ('attachment; filename="=?utf-8?B?w6k=?="', "é"),
+        ('attachment; filename="6" nail.txt"', '6" nail.txt'),
+        ('attachment; filename="C:\\dir\\a.txt"', "C:\\dir\\a.txt"),
+        ('attachment; filename="a%22b"', "a%22b"),
         ('attachment; filename="../../x"', "../../x"),
         ('attachment; name="; filename=evil"', None),
         (";;;=;", None),
@@ -327,3 +334,24 @@ def test_nothing_that_runs_is_shown_inline() -> None:
     assert not [
         type_ for type_ in INLINE_SAFE if any(w in type_ for w in ("html", "xml", "script"))
     ]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        ';a="x',
+        ';a="x"y',
+        ';a="\\"x',
+        ';a="x"y; filename="z"z',
+        ';"',
+        "; a",
+        ';a="',
+        '; a = "',
+        "\\",
+    ],
+)
+def test_dispositions_are_read_in_linear_time(piece: str) -> None:
+    started = time.process_time()
+    for end in ("", '"', '";'):
+        parse_disposition_name("x" + piece * (100_000 // len(piece)) + end)
+    assert time.process_time() - started < 2

@@ -10,7 +10,6 @@ from flask import request
 
 from benchmarks.servers.flask_app.settings import FORM_OVERHEAD, MAX_UPLOAD_SIZE, READ_SIZE
 from quart_app.errors import (
-    BadForm,
     BodyTooShort,
     ClientDisconnected,
     DigestMismatch,
@@ -104,10 +103,7 @@ class Part:
         return chain([first], pieces) if first else None
 
     def text(self) -> str:
-        try:
-            return b"".join(self).decode()
-        except UnicodeDecodeError as error:
-            raise BadForm("A field is not UTF-8.") from error
+        return self.header.text(b"".join(self))
 
 
 def form_parts(chunks: Iterator[bytes], content_type: str) -> Iterator[Part]:

@@ -46,6 +46,7 @@ class FileName(BaseConverter):
 @uploads.post("/upload")
 def upload() -> Answer:
     refuse_coding()
+    _refuse_parts()
     return _store_form() if is_form() else _store_raw(request.args.get("name"))
 
 
@@ -53,10 +54,14 @@ def upload() -> Answer:
 @uploads.put("/upload/<name:name>")
 def put(name: str | None) -> Answer:
     refuse_coding()
+    _refuse_parts()
+    return _store_raw(name)
+
+
+def _refuse_parts() -> None:
     if "Content-Range" in request.headers:
         # RFC 9110, 14.5: storing a part as if it were the whole would be silent damage.
-        raise BadRequest("A part of a file cannot be put.")
-    return _store_raw(name)
+        raise BadRequest("A part of a file cannot be uploaded.")
 
 
 def _store_raw(name: str | None) -> Answer:

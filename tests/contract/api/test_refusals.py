@@ -182,13 +182,14 @@ class TestBrokenOff:
             one_file(BYTES, end=b"------boundary"),
             one_file(BYTES)[:-100],
             form(('name="a"; filename="a"', b"whole"), ('name="b"; filename="b"', BYTES))[:-100],
-            one_file(b"x") + b"junk",
+            one_file(b"x")[:-2] + b"junk",
+            one_file(b"x") * 2,
             b"junk" + one_file(b"x"),
             b"",
             b"no form at all",
         ],
-        ids=["no end", "half an end", "cut", "second file cut", "junk after", "junk before",
-             "empty", "no form"],
+        ids=["no end", "half an end", "cut", "second file cut", "junk after", "two forms",
+             "junk before", "empty", "no form"],
     )  # fmt: skip
     def test_form(self, client: httpx.Client, body: bytes) -> None:
         response = client.post("/upload", content=body, headers={"Content-Type": form_type})
