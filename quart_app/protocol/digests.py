@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,18 @@ from quart_app.errors import BadDigest
 from quart_app.protocol.fields import parse_dictionary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quart_app.protocol.headers import Headers
 
-__all__ = ["ALGORITHMS", "declared_digests", "parse_digests", "repr_digest"]
+__all__ = [
+    "ALGORITHMS",
+    "TrailingDigests",
+    "announces_digests",
+    "declared_digests",
+    "parse_digests",
+    "repr_digest",
+]
 
 #: Algorithm of RFC 9530, 5 to the name of its constructor in `hashlib`.
 ALGORITHMS = MappingProxyType({"sha-256": "sha256", "sha-512": "sha512"})
@@ -46,7 +56,7 @@ def parse_digests(header: str | None) -> dict[str, bytes]:
 def declared_digests(headers: Headers) -> dict[str, bytes]:
     """Join `Content-Digest` and `Repr-Digest` of a request.
 
-    Without a content coding or a range both speak of the same bytes (RFC 9530, 1.2).
+    Without a content coding or a range both fields describe the same bytes (RFC 9530, 1.2).
 
     Returns:
         Algorithm, a key of `ALGORITHMS`, to digest.
@@ -59,6 +69,29 @@ def declared_digests(headers: Headers) -> dict[str, bytes]:
     if content | representation != representation | content:
         raise BadDigest("Content-Digest and Repr-Digest contradict each other.")
     return content | representation
+
+
+@dataclass(frozen=True, slots=True)
+class TrailingDigests:
+    """Digests that may follow a body in its trailer section (RFC 9110, 6.5).
+
+    Attributes:
+        fields: Returns the trailer fields, once the body has ended.
+        announced: Whether the header section announces digests there.
+    """
+
+    fields: Callable[[], Headers]
+    announced: bool
+
+    def declared(self) -> dict[str, bytes]:
+        """Return the digests once the body has ended; raises as `declared_digests` does."""
+        return declared_digests(self.fields())
+
+
+def announces_digests(trailer: str | None) -> bool:
+    """Return whether a `Trailer` field (RFC 9110, 6.6.2) names a field of digests."""
+    names = {name.strip().lower() for name in (trailer or "").split(",")}
+    return not names.isdisjoint({"content-digest", "repr-digest"})
 
 
 def repr_digest(sha256_hex: str) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from quart_app.catalog import Catalog
     from quart_app.models import Position
+    from quart_app.protocol.digests import TrailingDigests
     from quart_app.storage import Blob, Measured, Reader, Store
 
 __all__ = ["Files", "Upload"]
@@ -50,6 +51,7 @@ class Upload:
         media_type: Media type that the client states, or None: guessed from name and first bytes.
         digests: Digests it must have, by their names in RFC 9530.
         lifetime: How long it is kept, or None for ever.
+        trailing: Digests that may follow the bytes.
     """
 
     chunks: AsyncIterable[bytes]
@@ -57,6 +59,7 @@ class Upload:
     media_type: str | None
     digests: Mapping[str, bytes] = field(default_factory=dict)
     lifetime: timedelta | None = None
+    trailing: TrailingDigests | None = None
 
 
 def utc_now() -> datetime:
@@ -90,6 +93,7 @@ class Files:
             BodyError: As the uploads' chunks raise.
             TooLarge: A file passes the limit.
             DigestMismatch: A file does not have its declared digest.
+            BadDigest: A digest behind a file cannot be verified.
             StorageError: The bytes cannot be kept.
             CatalogError: The entries cannot be written.
         """
@@ -100,7 +104,7 @@ class Files:
                 head = bytearray()
                 describe = self._describing(upload, head, arrived)
                 async with aclosing(tee_head(upload.chunks, head, SNIFF_SIZE)) as chunks:
-                    put = self.store.put(chunks, upload.digests, describe)
+                    put = self.store.put(chunks, upload.digests, describe, upload.trailing)
                     blobs.append((await stack.enter_async_context(put)).blob)
             await uninterrupted(self._enter(arrived, blobs))
         return arrived

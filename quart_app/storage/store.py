@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from contextlib import AbstractAsyncContextManager
 
+    from quart_app.protocol.digests import TrailingDigests
     from quart_app.storage.contract import Blob, Driver, Reader
     from quart_app.streaming import Piece
 
@@ -104,6 +105,7 @@ class Store:
         chunks: AsyncIterable[bytes],
         digests: Mapping[str, bytes],
         describe: Callable[[Measured], bytes],
+        trailing: TrailingDigests | None = None,
     ) -> AsyncIterator[Stored]:
         """Store a stream under a new key; see `Driver.put` for the effect of leaving the context.
 
@@ -111,14 +113,16 @@ class Store:
             chunks: The bytes.
             digests: Digests the bytes must have, by their names in RFC 9530.
             describe: Returns the record to keep beside the bytes; called after the last of them.
+            trailing: Digests that may follow the bytes.
 
         Raises:
             TooLarge: The stream passes `max_size`.
             DigestMismatch: A digest differs; nothing is stored.
+            BadDigest: A digest behind the bytes cannot be verified; nothing is stored.
             StorageError: As the driver raises.
         """
         key = new_key()
-        found = Digests("sha-256", declared=digests)
+        found = Digests("sha-256", declared=digests, trailing=trailing)
 
         def measured() -> Measured:
             return Measured(key, found.size, found.digest("sha-256").hex())

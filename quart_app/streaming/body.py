@@ -36,6 +36,7 @@ class RequestBody(Body):
         limit: Largest total in bytes, or None.
         received: Bytes that arrived so far.
         stall_timeout: Longest wait for the next bytes in seconds, or None.
+        trailers: Trailer fields that arrived behind the body; complete once iteration ends.
         wanted: Set once the handler reads, or nobody ever will.
 
     Iteration raises:
@@ -50,6 +51,7 @@ class RequestBody(Body):
         self.limit: int | None = None
         self.received = 0
         self.stall_timeout: float | None = None
+        self.trailers: list[tuple[bytes, bytes]] = []
         self._chunks: deque[bytes] = deque()
         self._content: bytes | None = None
         self._held = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from quart_app.errors import DigestMismatch
+from quart_app.errors import BadDigest, DigestMismatch
 from quart_app.models import KIB
 from quart_app.protocol.digests import ALGORITHMS
 from quart_app.streaming.threads import finished, settled, start_in_thread
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
+    from quart_app.protocol.digests import TrailingDigests
     from quart_app.streaming.pieces import Piece
 
 __all__ = ["HASH_INLINE_SIZE", "Digests", "verified"]
@@ -26,19 +27,27 @@ class Digests:
     """Counts and hashes pieces as they pass.
 
     Args:
-        algorithms: What to find, by names in RFC 9530 such as `sha-256`.
+        algorithms: Algorithms to compute, by names in RFC 9530 such as `sha-256`.
         declared: Digests that the bytes must have, by the same names.
+        trailing: Digests that may follow the bytes; announced ones have all algorithms computed.
 
     Attributes:
         size: Bytes seen so far.
     """
 
-    def __init__(self, *algorithms: str, declared: Mapping[str, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        *algorithms: str,
+        declared: Mapping[str, bytes] | None = None,
+        trailing: TrailingDigests | None = None,
+    ) -> None:
         self.size = 0
         self._declared = declared or {}
+        self._trailing = trailing
+        announced = ALGORITHMS if trailing is not None and trailing.announced else ()
         self._hashes = {
             name: hashlib.new(ALGORITHMS[name], usedforsecurity=False)
-            for name in {*algorithms, *self._declared}
+            for name in {*algorithms, *self._declared, *announced}
         }
 
     async def watch(self, pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece]:
@@ -62,40 +71,46 @@ class Digests:
             await settled(job)
 
     def update(self, piece: Piece) -> None:
-        """Hash a piece here and now."""
+        """Hash a piece at once, in this thread."""
         for digest in self._hashes.values():
             for chunk in piece:
                 digest.update(chunk)
 
     def digest(self, algorithm: str) -> bytes:
-        """Give the digest of all that passed; call it once the pieces have ended."""
+        """Return the digest of all that passed; call it once the pieces have ended."""
         return self._hashes[algorithm].digest()
 
     def verify(self) -> None:
-        """Compare with the declared digests; call it once the pieces have ended.
+        """Compare with the digests before and behind the bytes; call it once the pieces have ended.
 
         Raises:
-            DigestMismatch: One is not the declared one.
+            DigestMismatch: A digest differs.
+            BadDigest: A digest behind the bytes is malformed, or its algorithm was not computed.
         """
-        for name, expected in self._declared.items():
-            if self.digest(name) != expected:
+        self._compare(self._declared)
+        if self._trailing is not None:
+            self._compare(self._trailing.declared())
+
+    def _compare(self, expected: Mapping[str, bytes]) -> None:
+        for name, value in expected.items():
+            if name not in self._hashes:
+                raise BadDigest(f"Announce a {name} digest behind the body in `Trailer`.")
+            if self.digest(name) != value:
                 raise DigestMismatch(f"The bytes received have another {name} digest.")
 
 
-async def verified(
-    chunks: AsyncIterable[bytes], digests: Mapping[str, bytes]
-) -> AsyncGenerator[bytes]:
+async def verified(chunks: AsyncIterable[bytes], digests: Digests) -> AsyncGenerator[bytes]:
     """Pass chunks on, and fail at their end if their digests are not the declared ones.
 
     Args:
         chunks: Bytes as they arrive, in chunks small enough to be hashed on the loop.
-        digests: Expected digests by their names in RFC 9530.
+        digests: Computes and compares.
 
     Raises:
         DigestMismatch: At the end.
+        BadDigest: At the end, as `Digests.verify` raises.
     """
-    found = Digests(declared=digests)
     async for chunk in chunks:
-        found.update([chunk])
+        digests.update([chunk])
         yield chunk
-    found.verify()
+    digests.verify()

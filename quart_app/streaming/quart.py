@@ -135,7 +135,7 @@ class StreamingRequest(Request):
             limits: Bounds on parts, headers and fields.
 
         Raises:
-            BadForm: Not a form, malformed, truncated, or followed by junk.
+            BadForm: Not a form, malformed, truncated, or followed by more parts.
             FormTooComplex: It passes a bound.
             BodyError: As iterating the body does.
         """
@@ -221,6 +221,7 @@ class StreamingConnection(ASGIHTTPConnection):
             if message["type"] == "http.request":
                 await body.put(message.get("body", b""))
                 if not message.get("more_body", False):
+                    body.trailers = cast("dict[str, Any]", message).get("trailers", [])
                     body.set_complete()
             elif message["type"] == "http.disconnect":
                 body.fail(_ending(message))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from werkzeug.datastructures import Headers
+
 from quart_app.errors import BadRequest, TooLarge, UnsupportedEncoding
 from quart_app.models import MIB
-from quart_app.protocol.digests import declared_digests
+from quart_app.protocol.digests import TrailingDigests, announces_digests, declared_digests
 from quart_app.protocol.headers import is_coded
-from quart_app.streaming import chained, verified
+from quart_app.streaming import Digests, chained, verified
 from quart_app.web.context import JoinedFields, services
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ __all__ = [
     "file_of",
     "is_form",
     "lifetime_of",
+    "refuse_parts",
+    "trailing_digests",
     "verified_body",
 ]
 
@@ -80,13 +84,41 @@ def bound(request: StreamingRequest) -> None:
 
 
 def verified_body(request: StreamingRequest) -> AsyncIterator[bytes]:
-    """Give the body, which fails at its end if it lacks the digests that the request declares."""
-    digests = declared_digests(JoinedFields(request.headers))
-    return verified(request.body, digests) if digests else request.body
+    """Return the body, which fails at its end if it lacks the digests that the request declares.
+
+    A body without a declared length is hashed in any case: a digest may follow it unannounced.
+    """
+    declared = declared_digests(JoinedFields(request.headers))
+    algorithms = ("sha-256",) if request.content_length is None else ()
+    digests = Digests(*algorithms, declared=declared, trailing=trailing_digests(request))
+    return verified(request.body, digests)
+
+
+def trailing_digests(request: StreamingRequest) -> TrailingDigests:
+    """Return the digests that may follow the body of a request."""
+
+    def fields() -> JoinedFields:
+        trailers = request.body.trailers
+        return JoinedFields(
+            Headers([(n.decode("latin-1"), v.decode("latin-1")) for n, v in trailers])
+        )
+
+    announced = announces_digests(JoinedFields(request.headers).get("Trailer"))
+    return TrailingDigests(fields, announced)
+
+
+def refuse_parts(request: StreamingRequest) -> None:
+    """Refuse a body that is a part of a file: stored as a file it would be silent damage.
+
+    Raises:
+        BadRequest: The request has a `Content-Range` (RFC 9110, 14.5).
+    """
+    if "Content-Range" in request.headers:
+        raise BadRequest("A part of a file cannot be uploaded.")
 
 
 async def file_of(part: Part) -> AsyncIterable[bytes] | None:
-    """Give the content of a part that is a file, and no file input that was left empty."""
+    """Return the content of a part that is a file, and None for a file input left empty."""
     if part.filename == "":
         first = await anext(part, b"")
         return chained([first], part) if first else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, jsonify
 
-from quart_app.errors import BadForm, BadRequest
+from quart_app.errors import BadForm
 from quart_app.protocol.digests import declared_digests
 from quart_app.protocol.headers import as_utf8
 from quart_app.protocol.names import display_name, parse_disposition_name, stated_media_type
@@ -19,6 +19,8 @@ from quart_app.web.bodies import (
     file_of,
     is_form,
     lifetime_of,
+    refuse_parts,
+    trailing_digests,
     verified_body,
 )
 from quart_app.web.context import JoinedFields, services, streaming_request
@@ -51,13 +53,11 @@ async def upload() -> Response:
 async def put(name: str | None) -> Response:
     """Store the raw body under a name, as `curl -T` sends it."""
     request = streaming_request()
-    if "Content-Range" in request.headers:
-        # RFC 9110, 14.5: storing a part as if it were the whole would be silent damage.
-        raise BadRequest("A part of a file cannot be put.")
     return await _store_raw(request, name)
 
 
 async def _store_raw(request: StreamingRequest, name: str | None) -> Response:
+    refuse_parts(request)
     await admit_raw(request)
     disposition = as_utf8(request.headers.get("Content-Disposition", ""))
     raw_name = name or parse_disposition_name(disposition)
@@ -68,12 +68,14 @@ async def _store_raw(request: StreamingRequest, name: str | None) -> Response:
             media_type=stated_media_type(request.headers.get("Content-Type")),
             digests=declared_digests(JoinedFields(request.headers)),
             lifetime=lifetime_of(request),
+            trailing=trailing_digests(request),
         )
     )
     return _created([kept])
 
 
 async def _store_form(request: StreamingRequest) -> Response:
+    refuse_parts(request)
     await admit_form(request)
     fields: dict[str, list[str]] = {}
     async with aclosing(_form_uploads(request, fields)) as found:

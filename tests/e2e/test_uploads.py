@@ -310,10 +310,15 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("headers", "status", "code"), REFUSED)
-def test_refused_headers(server: ServerProcess, headers: list[str], status: int, code: str) -> None:
-    before = server.rows().keys()
+@pytest.mark.parametrize("line", ["PUT /upload/a", "POST /upload"])
+@pytest.mark.parametrize("kind", [form_type, "text/plain"])
+def test_refused_headers(
+    server: ServerProcess, line: str, kind: str, headers: list[str], status: int, code: str
+) -> None:
+    before, body = server.rows().keys(), form(('name="a"; filename="a"', b"a"))
     with wire(server) as client:
-        client.request("PUT /upload/a", *headers, "Content-Length: 2", body=b"ab")
+        size, type_ = f"Content-Length: {len(body)}", f"Content-Type: {kind}"
+        client.request(line, *headers, size, type_, body=body)
         assert client.problem() == (status, code)
     assert server.rows().keys() == before
 

@@ -242,7 +242,7 @@ class TestDigests:
     @pytest.mark.asyncio(loop_scope="function")
     async def test_verified(self) -> None:
         digest = bytes.fromhex(sha256(b"abc"))
-        chunks = verified(stream(b"ab", b"c"), {"sha-256": digest})
+        chunks = verified(stream(b"ab", b"c"), Digests(declared={"sha-256": digest}))
         assert [chunk async for chunk in chunks] == [b"ab", b"c"]
 
     @pytest.mark.asyncio(loop_scope="function")
