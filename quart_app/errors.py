@@ -53,7 +53,7 @@ class QuartAppError(Exception):
     """Root of everything this package raises on purpose.
 
     Attributes:
-        code: Stable, machine-readable name.
+        code: Stable, machine-readable name; the status where the error is Werkzeug's too.
         status: HTTP status it answers with.
         title: The same for people.
         detail: What is special about this case, written for the client.
@@ -68,6 +68,11 @@ class QuartAppError(Exception):
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
         self.detail = detail
+
+    @property
+    def problem_code(self) -> str:
+        """Stable, machine-readable name."""
+        return self.code
 
 
 class BadRequest(QuartAppError):

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from quart_app.errors import TooLarge
-from quart_app.models import KIB, MIB
+from quart_app.models import MIB
+from quart_app.streaming.backlog import CHUNK_OVERHEAD
 from quart_app.streaming.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 
 __all__ = [
-    "CHUNK_OVERHEAD",
     "WRITE_SIZE",
     "Piece",
     "bursts",
@@ -26,9 +26,6 @@ __all__ = [
 
 #: What crosses to a thread at once: one hop per 64 KiB costs more than the write itself.
 WRITE_SIZE = 1 * MIB
-
-#: What a chunk costs beside its bytes; else 2-byte chunks would hold 20 times what is counted.
-CHUNK_OVERHEAD = KIB // 16
 
 T = TypeVar("T")
 
