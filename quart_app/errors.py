@@ -35,6 +35,7 @@ __all__ = [
     "NoSpace",
     "NoTarget",
     "NotFound",
+    "NotStarted",
     "NotText",
     "PreconditionFailed",
     "QuartAppError",
@@ -306,6 +307,14 @@ class Draining(QuartAppError):
     code = "draining"
     status = 503
     title = "The service is stopping"
+
+
+class NotStarted(QuartAppError):
+    """The application has not started: the server has not run its lifespan."""
+
+    code = "not_started"
+    status = 503
+    title = "The service has not started"
 
 
 class UpstreamFailed(QuartAppError):

@@ -47,6 +47,9 @@ class Inbox:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._messages)
+
     async def put(self, message: ASGIReceiveEvent) -> None:
         """Hand a message over; a body waits while too much of it is unread."""
         self.push(message)
