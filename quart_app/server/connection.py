@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -183,10 +184,9 @@ class Connection(TCPServer):
         client that takes bytes of its answer may read on, and one that is sent nothing for
         `half_closed_timeout` is disconnected.
         """
+        limit = math.inf if self.half_closed_timeout is None else self.half_closed_timeout
         quiet, last = 0.0, None
-        while self._lasts and (
-            self.half_closed_timeout is None or quiet < self.half_closed_timeout
-        ):
+        while self._lasts and quiet < limit:
             now = None if self._is_sending else (self._writes, len(stream.inbox))
             quiet, last = (quiet + SIGN_SECONDS if now and now == last else 0.0), now
             await self._await_loss(SIGN_SECONDS)

@@ -63,11 +63,10 @@ class LocalDriver:
 
     @asynccontextmanager
     async def put(self, key: str, pieces: AsyncIterator[Piece]) -> AsyncIterator[_Writing]:
-        """Write a blob; see `Driver.put`. What `pieces` raises may be no `OSError`."""
+        """Write a blob; see `Driver.put`."""
         writing = _Writing(self._path(key))
         try:
-            with disk_errors():
-                await _write(writing, pieces)
+            await _write(writing, pieces)
             yield writing
         finally:
             if writing.kept:
@@ -124,18 +123,29 @@ class LocalDriver:
 
 
 async def _write(writing: _Writing, pieces: AsyncIterator[Piece]) -> None:
-    """Write a blob; a small one in one visit to a thread, as four cost more than its bytes."""
+    """Write a blob; a small one in one visit to a thread, as four cost more than its bytes.
+
+    Errors of the disk are translated. Errors of `pieces`, whatever their class, are not.
+    """
     begun: list[Piece] = [await anext(pieces, [])]
     if sum(map(len, begun[0])) < SMALL_SIZE:
         following = await anext(pieces, None)  # and with it the checks at the end
         if following is None:
-            await written(writing.store, begun[0])
+            with disk_errors():
+                await written(writing.store, begun[0])
             return
         begun.append(following)
-    await written(writing.create)
+    with disk_errors():
+        await written(writing.create)
     async with aclosing(chained(begun, pieces)) as whole:
-        await write_pieces(writing.descriptor, whole)
-    await written(writing.publish)
+        await write_pieces(writing.descriptor, whole, _write_piece)
+    with disk_errors():
+        await written(writing.publish)
+
+
+def _write_piece(descriptor: int, piece: Piece) -> None:
+    with disk_errors():
+        write_all(descriptor, piece)
 
 
 async def _removed(path: Path, known: Known) -> bool:

@@ -119,18 +119,16 @@ async def held_back(
         What was held, together, and then each output that is not empty.
     """
     time = asyncio.get_running_loop().time
-    held: list[bytes] = []
-    begun = time()
+    held, begun = bytearray(), time()
     async with aclosing(outputs):
         async for output in outputs:
-            if output:
-                begun = begun if held else time()
-                held.append(output)
-            large = sum(map(len, held)) >= size
+            begun = begun if held else time()
+            held += output
+            large = len(held) >= size
             if held and (large or not output or time() - begun >= hold_time):
                 break
         if held:
-            yield b"".join(held)
+            yield bytes(held)
             held.clear()
         async for output in outputs:
             if output:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 from contextlib import aclosing, contextmanager, suppress
@@ -27,6 +28,17 @@ SIZES = [0, 1, 65_535, 65_536, READ_SIZE + 1, 3 * READ_SIZE]
 
 #: A small blob takes a shorter way to the disk than a large one.
 SHORT, LONG = [[b"abc"]], [[b"a" * 100_000], [b"b" * 100_000], [b"c"]]
+
+
+#: Errors that a source may raise.
+SOURCE_ERRORS = (
+    LookupError("of the source"),
+    TimeoutError("of the source"),
+    ConnectionResetError("of the source"),
+    OSError(errno.ENOSPC, "of the source"),
+    FileNotFoundError(errno.ENOENT, "of the source"),
+    NoSpace("of the source"),
+)
 
 
 class BackDoor(Protocol):
@@ -202,18 +214,22 @@ class TestFailure:
     """Nothing is left to be seen, and no space is lost."""
 
     @pytest.mark.parametrize("before", [[], SHORT, LONG, [[b"x" * 65_536]], LONG * 3])
+    @pytest.mark.parametrize("error", SOURCE_ERRORS, ids=repr)
     async def test_of_the_source(
-        self, driver: Driver, behind: BackDoor, before: list[list[bytes]]
+        self, driver: Driver, behind: BackDoor, before: list[list[bytes]], error: Exception
     ) -> None:
+        """It passes untouched, also where it could be one of the disk or the network."""
+
         async def failing() -> AsyncGenerator[list[bytes]]:
             async for piece in stream(before):
                 yield piece
-            raise LookupError("of the source")
+            raise error
 
         space = await free(driver)
-        with pytest.raises(LookupError, match="of the source"):
+        with pytest.raises(type(error)) as raised:
             async with driver.put(new_key(), failing()):
                 pytest.fail("it is not whole")
+        assert raised.value is error
         assert (behind(), await free(driver)) == ({}, space)
 
     @pytest.mark.parametrize("pieces", [[], SHORT, LONG])

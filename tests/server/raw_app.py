@@ -188,7 +188,7 @@ async def _proxied(scope: Any, _: dict[str, str], receive: Receive, send: Send) 
             await send({"type": "websocket.send", "text": json.dumps(found)})
             await send({"type": "websocket.close"})
 
-    await ProxyFixMiddleware(describe)(scope, receive, send)  # type: ignore[arg-type]
+    await ProxyFixMiddleware(describe)(scope, receive, send)
 
 
 async def _extensions(scope: Any, _: dict[str, str], __: Receive, send: Send) -> None:

@@ -49,11 +49,9 @@ def serve(client: Any) -> Any:
         stop = trio.Event()
 
         async def served(task_status: Any) -> None:
+            framework = cast("ASGIFramework", app)
             await hypercorn.trio.serve(
-                cast("ASGIFramework", app),
-                config,
-                shutdown_trigger=stop.wait,
-                task_status=task_status,
+                framework, config, shutdown_trigger=stop.wait, task_status=task_status
             )
 
         with trio.fail_after(30):
