@@ -37,6 +37,7 @@ __all__ = [
     "NoSpace",
     "NoTarget",
     "NotFound",
+    "NotStarted",
     "NotText",
     "Overloaded",
     "PreconditionFailed",
@@ -56,7 +57,7 @@ class QuartAppError(Exception):
     """Root of everything this package raises on purpose.
 
     Attributes:
-        code: Stable, machine-readable name.
+        code: Stable, machine-readable name; the status where the error is Werkzeug's too.
         status: HTTP status it answers with.
         title: The same for people.
         detail: What is special about this case, written for the client.
@@ -71,6 +72,11 @@ class QuartAppError(Exception):
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
         self.detail = detail
+
+    @property
+    def problem_code(self) -> str:
+        """Stable, machine-readable name."""
+        return self.code
 
 
 class BadRequest(QuartAppError):
@@ -328,6 +334,14 @@ class Overloaded(QuartAppError):
     status = 503
     title = "The service is overloaded"
     headers: Mapping[str, str] = MappingProxyType({"Retry-After": "1"})
+
+
+class NotStarted(QuartAppError):
+    """The application has not started: the server has not run its lifespan."""
+
+    code = "not_started"
+    status = 503
+    title = "The service has not started"
 
 
 class UpstreamFailed(QuartAppError):

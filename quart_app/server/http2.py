@@ -28,7 +28,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import MissingStreamError
 
 from quart_app.models import KIB, MIB
-from quart_app.server.stream import UNSENT_STATE, Stream
+from quart_app.server.stream import Stream
 
 if TYPE_CHECKING:
     from h2.events import Event as H2Event
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
     from hypercorn.protocol.http_stream import HTTPStream
     from hypercorn.typing import ASGIReceiveEvent
+
+    from quart_app.server.stream import ConnectionState
 
 __all__ = ["FRAME_SIZE", "STREAM_WINDOW", "Buffer", "Http2"]
 
@@ -225,7 +227,7 @@ class Http2(H2Protocol):
         unsent = len(buffer.buffer) if buffer else 0
         with suppress(ProtocolError):  # closed meanwhile
             if self.connection.local_flow_control_window(stream_id) > 0:
-                unsent += self.connection_state[UNSENT_STATE]()
+                unsent += cast("ConnectionState", self.connection_state).unsent()
         return unsent
 
     async def _receive(self, event: DataReceived, stream: HTTPStream | WSStream | None) -> None:
@@ -276,7 +278,8 @@ class Http2(H2Protocol):
         # could cross it.
         h2 = self.connection
         is_over = h2.highest_inbound_stream_id and h2.open_inbound_streams == 0
-        if is_over and self.context.terminated.is_set():
+        is_last = self.keep_alive_requests >= self.config.keep_alive_max_requests
+        if is_over and (is_last or self.context.terminated.is_set()):
             await self.say_farewell()
         else:
             await super()._flush()

@@ -58,7 +58,8 @@ def serve(
     Raises:
         CannotStart: The application did not start.
     """
-    fix_hypercorn()
+    # Uploads of half-closed clients may wait for a slow disk.
+    fix_hypercorn(half_closed_timeout=settings.stall_timeout)
     _raise_descriptor_limit()
     factory = uvloop.new_event_loop if settings.loop == "uvloop" else None
     try:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from quart.asgi import ASGIHTTPConnection
 
 from quart_app.protocol.http1 import BulkConnection
+from quart_app.server.connection import HALF_CLOSED_SECONDS, Connection
 from quart_app.server.seams import SEAMS, fix_hypercorn
 from quart_app.streaming import StreamingConnection
 
@@ -37,7 +38,13 @@ class TestHypercorn:
         fix_hypercorn()
         fix_hypercorn()
         for module_name, name, replacement in SEAMS:
-            assert getattr(importlib.import_module(module_name), name) is replacement
+            found = getattr(importlib.import_module(module_name), name)
+            assert (found.ours, found.stock) == (replacement, replacement.__mro__[1])
+
+    def test_fixed_for_as_long_as_said(self) -> None:
+        for seconds in (1.5, None, HALF_CLOSED_SECONDS):
+            fix_hypercorn(half_closed_timeout=seconds)
+            assert Connection.half_closed_timeout == seconds
 
     @pytest.mark.parametrize(("module_name", "name", "replacement"), SEAMS)
     def test_unknown_one_is_refused(
