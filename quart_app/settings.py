@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from quart_app.models import GIB, MIB
 from quart_app.protocol.addresses import parse_exception
+from quart_app.protocol.sites import HostPattern, canonical_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +71,15 @@ class Settings(BaseSettings):
     proxy_targets: dict[str, str] = Field(
         {}, description='where /proxy sends bodies, name to URL, as {"default": "http://10.0.0.6/"}'
     )
+    allowed_hosts: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description='hosts answered for, as ["files.example.org"]; by default, on loopback and '
+        "Unix sockets loopback names and the host bound, elsewhere any",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description='origins whose pages may use the service, as ["https://example.org"]'
+    )
     stall_timeout: float = Field(
         60.0, gt=0, description="seconds without a byte after which a transfer is given up"
     )
@@ -100,7 +110,7 @@ class Settings(BaseSettings):
         """Take values from the caller alone: `load_settings` knows where each came from."""
         return (init_settings,)
 
-    @field_validator("allow_fetch", "proxy_targets", mode="before")
+    @field_validator("allow_fetch", "allowed_hosts", "cors_origins", "proxy_targets", mode="before")
     @classmethod
     def _read_json(cls, value: Any) -> Any:
         return json.loads(value) if isinstance(value, str) else value
@@ -111,6 +121,18 @@ class Settings(BaseSettings):
         for text in value:
             parse_exception(text)
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for text in value or ():
+            HostPattern.parse(text)
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(canonical_origin, value))
 
     @field_validator("proxy_targets")
     @classmethod

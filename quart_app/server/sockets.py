@@ -75,6 +75,15 @@ class Inheritance:
         members = json.loads(os.environ.pop(cls.VARIABLE))
         return cls(tuple(members["listeners"]), members["ready"], members["lifeline"])
 
+    def addresses(self) -> list[str]:
+        """Return the addresses of the listening sockets, without those at paths."""
+        found = []
+        for descriptor in self.listeners:
+            with socket.socket(fileno=os.dup(descriptor)) as listener:
+                if listener.family != socket.AF_UNIX:
+                    found.append(listener.getsockname()[0])
+        return found
+
 
 def listen(settings: Settings) -> Listeners:
     """Open the sockets that settings and environment ask for.

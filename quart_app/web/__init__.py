@@ -8,6 +8,7 @@ from quart_app.web.health import health
 from quart_app.web.listing import listing
 from quart_app.web.reading import reading
 from quart_app.web.relaying import relaying
+from quart_app.web.sites import guard_sites
 from quart_app.web.uploads import uploads
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "converting",
     "downloads",
     "get_services",
+    "guard_sites",
     "health",
     "listing",
     "reading",
