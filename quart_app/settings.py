@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
     config: Path | None = Field(None, description="TOML file to read settings from")
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", description="address or name to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     data: Path = Field(Path("data"), description="directory for files and catalog")
     workers: int = Field(1, ge=1, le=256, description="processes that serve")
@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         "uvloop", description="event loop: uvloop or asyncio"
     )
     drain: float = Field(30.0, ge=0, description="seconds that running transfers get on stop")
+    worker_timeout: float = Field(
+        30.0,
+        ge=0,
+        description="seconds that a worker may be frozen before it is replaced; 0 for ever",
+    )
     max_upload_size: ByteSize = Field(
         ByteSize(1024 * GIB), gt=0, description="largest file in bytes, 10GiB forms too"
     )

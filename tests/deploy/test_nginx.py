@@ -301,7 +301,8 @@ def test_sigterm_lets_transfers_end(start: Start, behind: Behind) -> None:
 def test_unix_socket(tmp_path: Path, behind: Behind) -> None:
     place = tmp_path / "http.sock"
     flags = (f"--unix-socket={place}", "--accel-redirect=/protected/", "--max-upload-size=80MiB")
-    with service(tmp_path / "service", *flags, "--stall-timeout=1"):
+    own = ("--stall-timeout=1", '--allowed-hosts=["127.0.0.1", "test"]')
+    with service(tmp_path / "service", *flags, *own):
         nginx = behind(f"unix:{place}", tmp_path / "service" / "data")
         with nginx.session() as client:
             file = upload(client, SMALL)
