@@ -29,6 +29,7 @@ __all__ = [
     "CatalogUnavailable",
     "ClientDisconnected",
     "ClientStalled",
+    "CrossSite",
     "DataMismatch",
     "DigestMismatch",
     "Draining",
@@ -47,6 +48,7 @@ __all__ = [
     "StorageUnavailable",
     "TooExpanded",
     "TooLarge",
+    "UnknownHost",
     "UnsupportedEncoding",
     "UpstreamFailed",
     "UpstreamTimeout",
@@ -138,6 +140,28 @@ class BlockedAddress(QuartAppError):
     code = "blocked_address"
     status = 403
     title = "Address not allowed"
+
+
+class UnknownHost(QuartAppError):
+    """The request names a host that the service does not answer for (RFC 9110, 15.5.20)."""
+
+    code = "unknown_host"
+    status = 421
+    title = "Unknown host"
+
+    def __init__(self) -> None:
+        super().__init__("The operator lists the hosts of this service in allowed_hosts.")
+
+
+class CrossSite(QuartAppError):
+    """A page of another web site has caused a request that changes something."""
+
+    code = "cross_site"
+    status = 403
+    title = "Request of another site"
+
+    def __init__(self) -> None:
+        super().__init__("The operator lists origins whose pages may do this in cors_origins.")
 
 
 class PreconditionFailed(QuartAppError):

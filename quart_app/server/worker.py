@@ -18,6 +18,7 @@ from hypercorn.utils import LifespanFailureError
 from quart_app.errors import CannotStart
 from quart_app.server.accepting import Acceptor
 from quart_app.server.connection import Connection
+from quart_app.server.pulse import READY, beat, beat_interval
 from quart_app.server.seams import fix_hypercorn
 from quart_app.server.sockets import BACKLOG
 
@@ -52,7 +53,7 @@ def serve(
     Args:
         app: The application.
         settings: How to serve, and how long to drain.
-        inheritance: What the launcher gave.
+        inheritance: The descriptors of the launcher.
         on_stop: Called once when stopping begins.
 
     Raises:
@@ -67,6 +68,8 @@ def serve(
             runner.run(_serve(app, settings, inheritance, on_stop))
     except LifespanFailureError as error:
         raise CannotStart(str(error)) from error
+    finally:
+        os.close(inheritance.pulse)  # a loop that has ended beats no more
 
 
 async def _serve(
@@ -78,8 +81,7 @@ async def _serve(
 
     async def until_stopped() -> None:
         # Hypercorn calls this once it accepts connections.
-        os.write(inheritance.ready, b"1")
-        os.close(inheritance.ready)
+        os.write(inheritance.pulse, READY)
         await stop.wait()
         on_stop()
         # Hypercorn's own timeout is not looked at on uvloop, nor from Python 3.12.1 on.
@@ -99,6 +101,7 @@ async def _serve(
         signal.signal(number, told)
     # Who kills the launcher means the service: no worker may serve on by itself.
     loop.add_reader(inheritance.lifeline, os.kill, os.getpid(), signal.SIGKILL)
+    beat(inheritance.pulse, beat_interval(settings.worker_timeout))
     config = _config(settings, inheritance.listeners)
     await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_stopped)
 

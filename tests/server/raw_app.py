@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -104,6 +105,10 @@ async def _wait_until_gone(scope: Any, __: Any, ___: Receive, ____: Send) -> Non
     SEEN.append("waiting")
     await scope["extensions"]["quart_app.server"].gone.wait()
     SEEN.append("gone")
+
+
+async def _block(_: Any, query: dict[str, str], __: Receive, ___: Send) -> None:
+    time.sleep(float(query["seconds"]))  # as a fault would
 
 
 async def _release(_: Any, __: Any, ___: Receive, send: Send) -> None:
@@ -234,6 +239,7 @@ async def _stop_when_busy(_: Any, __: dict[str, str], ___: Receive, send: Send) 
 
 
 HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[None]]] = {
+    "/block": _block,
     "/bytes": _bytes,
     "/drip": _drip,
     "/events": _events,

@@ -22,6 +22,7 @@ from hypercorn.config import Config
 
 from quart_app.logs import configure_logs
 from quart_app.server.launcher import Launcher
+from quart_app.server.pulse import READY
 from quart_app.server.seams import fix_hypercorn
 from quart_app.server.sockets import Inheritance
 from quart_app.server.worker import serve
@@ -63,16 +64,17 @@ def main() -> None:
 
 
 def _heard_after(seconds: float, inheritance: Inheritance) -> Inheritance:
-    """Passes on a worker's word that it is ready, but not at once."""
+    """Passes on what a worker writes, but not at once that it is ready."""
     end, ready = os.pipe()
 
     def pass_on() -> None:
-        said = os.read(end, 1)
-        time.sleep(seconds)
-        os.write(inheritance.ready, said)
+        while said := os.read(end, 1):
+            if said == READY:
+                time.sleep(seconds)
+            os.write(inheritance.pulse, said)
 
     threading.Thread(target=pass_on, daemon=True).start()
-    return replace(inheritance, ready=ready)
+    return replace(inheritance, pulse=ready)
 
 
 async def _serve() -> None:
