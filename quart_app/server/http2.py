@@ -29,6 +29,7 @@ from priority.priority import MissingStreamError
 
 from quart_app.models import KIB, MIB
 from quart_app.server.stream import UNSENT_STATE, Stream
+from quart_app.server.websocket import WebSocket
 
 if TYPE_CHECKING:
     from h2.events import Event as H2Event
@@ -210,6 +211,8 @@ class Http2(H2Protocol):
         self._credits[event.stream_id] = 0
         await self._create_stream(event)
         if isinstance(stream := self.streams.get(event.stream_id), Stream):
+            # Hypercorn puts methods into capitals: they are case-sensitive (RFC 9110, 9.1).
+            stream.scope["method"] = dict(event.headers)[b":method"].decode()
             stream.gone = asyncio.Event()
             stream.unsent = partial(self._unsent, event.stream_id)
             stream.inbox.taken = partial(self._give_credit, event.stream_id)
@@ -282,6 +285,10 @@ class Http2(H2Protocol):
             await super()._flush()
 
     async def _end(self, stream_id: int, stream: object) -> None:
+        if isinstance(stream, WebSocket):
+            if stream.is_cut:
+                await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+            return
         if not isinstance(stream, Stream):
             return
         if stream.state is not ASGIHTTPState.CLOSED:  # the application failed within its answer

@@ -8,6 +8,7 @@ from quart_app.server.connection import Connection
 from quart_app.server.http1 import Http1
 from quart_app.server.http2 import Buffer, Http2
 from quart_app.server.stream import Stream
+from quart_app.server.websocket import WebSocket
 
 __all__ = ["SEAMS", "fix_hypercorn"]
 
@@ -16,8 +17,8 @@ SEAMS = (
     ("hypercorn.asyncio.run", "TCPServer", Connection),
     ("hypercorn.protocol", "H11Protocol", Http1),
     ("hypercorn.protocol", "H2Protocol", Http2),
-    ("hypercorn.protocol.h11", "HTTPStream", Stream),
     ("hypercorn.protocol.h2", "HTTPStream", Stream),
+    ("hypercorn.protocol.h2", "WSStream", WebSocket),
     ("hypercorn.protocol.h2", "StreamBuffer", Buffer),
 )
 

@@ -21,6 +21,7 @@ import uvloop
 from hypercorn.config import Config
 
 from quart_app.logs import configure_logs
+from quart_app.server import websocket
 from quart_app.server.launcher import Launcher
 from quart_app.server.seams import fix_hypercorn
 from quart_app.server.sockets import Inheritance
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 #: Variable with seconds after which the launcher hears that a worker accepts connections.
 HEARD_AFTER = "TEST_HEARD_AFTER"
+
+#: Time within which a WebSocket handshake is over.
+HANDSHAKE_SECONDS = 1.0
 
 WORKER = (sys.executable, "-m", "tests.server.raw_server", "worker")
 
@@ -54,6 +58,7 @@ def main() -> None:
         return
     if kind == "ours":
         fix_hypercorn()
+        websocket.HANDSHAKE_SECONDS = HANDSHAKE_SECONDS
     factory = uvloop.new_event_loop if arguments == ["uvloop"] else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve())
