@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from h2.connection import ConnectionState
+from h2.connection import ConnectionState as H2State
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -32,6 +32,7 @@ from quart_app.models import KIB, MIB
 from quart_app.server.http2_connection import Http2Connection
 from quart_app.server.http2_frames import Budget
 from quart_app.server.stream import Stream
+from quart_app.server.websocket import WebSocket
 
 if TYPE_CHECKING:
     from h2.events import Event as H2Event
@@ -159,7 +160,7 @@ class Http2(H2Protocol):
 
     async def _give_up(self, error_code: ErrorCodes) -> None:
         """End the connection, and all requests on it, by `GOAWAY`."""
-        if self.connection.state_machine.state is not ConnectionState.CLOSED:
+        if self.connection.state_machine.state is not H2State.CLOSED:
             self.connection.close_connection(error_code)
         await super()._flush()
         await self.handle(Closed())
@@ -231,6 +232,8 @@ class Http2(H2Protocol):
         self._credits[event.stream_id] = 0
         await self._create_stream(event)
         if isinstance(stream := self.streams.get(event.stream_id), Stream):
+            # Hypercorn puts methods into capitals: they are case-sensitive (RFC 9110, 9.1).
+            stream.scope["method"] = dict(event.headers)[b":method"].decode()
             stream.gone = asyncio.Event()
             stream.unsent = partial(self._unsent, event.stream_id)
             stream.inbox.taken = partial(self._give_credit, event.stream_id)
@@ -301,6 +304,10 @@ class Http2(H2Protocol):
             await super()._flush()
 
     async def _end(self, stream_id: int, stream: object) -> None:
+        if isinstance(stream, WebSocket):
+            if stream.is_cut:
+                await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+            return
         if not isinstance(stream, Stream):
             return
         if stream.state is not ASGIHTTPState.CLOSED:  # the application failed within its answer

@@ -11,6 +11,7 @@ from quart_app.server.connection import HALF_CLOSED_SECONDS, Connection
 from quart_app.server.http1 import Http1
 from quart_app.server.http2 import Buffer, Http2
 from quart_app.server.stream import Stream
+from quart_app.server.websocket import WebSocket
 
 __all__ = ["SEAMS", "Replacement", "fix_hypercorn"]
 
@@ -19,8 +20,8 @@ SEAMS: tuple[tuple[str, str, type], ...] = (
     ("hypercorn.asyncio.run", "TCPServer", Connection),
     ("hypercorn.protocol", "H11Protocol", Http1),
     ("hypercorn.protocol", "H2Protocol", Http2),
-    ("hypercorn.protocol.h11", "HTTPStream", Stream),
     ("hypercorn.protocol.h2", "HTTPStream", Stream),
+    ("hypercorn.protocol.h2", "WSStream", WebSocket),
     ("hypercorn.protocol.h2", "StreamBuffer", Buffer),
 )
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from hypercorn.protocol.events import EndBody, InformationalResponse, Request, StreamClosed
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
+from quart_app.protocol.problems import PROBLEM_TYPE, status_problem
+from quart_app.protocol.targets import BadTarget
 from quart_app.server.inbox import Inbox
+from quart_app.server.scopes import resolved
 from quart_app.server.sendfile import CAN_SEND_FILES, FileBody, Sending
 from quart_app.streaming import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 
@@ -50,6 +54,8 @@ class ConnectionState(dict[str, Any]):
 class Stream(HTTPStream):
     """Hypercorn's stream, with what the ASGI specification leaves out.
 
+    - A request that names no resource is refused without the application, and `OPTIONS *` is
+      answered without it. A target in absolute form is brought into origin form.
     - `Expect: 100-continue` is answered when the application first receives, so that one that
       refuses at once is sent no body (RFC 9110, 10.1.1).
     - `{"type": "http.response.interim", "status": 103, "headers": […]}` sends an interim answer
@@ -134,9 +140,36 @@ class Stream(HTTPStream):
             gone=self.gone or self._connection.gone,
         )
         try:
-            await app(scope, self._receive, send, *bridges)
+            if not await self._answered(scope):
+                await app(scope, self._receive, send, *bridges)
         finally:
             self.inbox.close()
+
+    async def _answered(self, scope: Any) -> bool:
+        """Answer what concerns no application, and bring the target into origin form.
+
+        Returns:
+            Whether the request is answered: its target is malformed, or the whole server.
+        """
+        try:
+            scope.update(resolved(scope))
+        except BadTarget as error:
+            await self._answer(HTTPStatus.BAD_REQUEST, status_problem(400, str(error)))
+            return True
+        if scope["raw_path"] == b"*":
+            await self._answer(HTTPStatus.OK)
+            return True
+        return False
+
+    async def _answer(self, status: int, problem: bytes = b"") -> None:
+        """Answer in place of the application."""
+        headers = [(b"content-length", b"%d" % len(problem))]
+        if problem:
+            headers.append((b"content-type", PROBLEM_TYPE.encode()))
+        if problem or not self.complete:
+            headers += self._closing_headers()
+        await self.app_send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.app_send({"type": "http.response.body", "body": problem})
 
     async def _receive(self) -> ASGIReceiveEvent:
         if self._expecting and self.state is ASGIHTTPState.REQUEST:

@@ -13,16 +13,17 @@ from quart.asgi import ASGIHTTPConnection
 from quart.utils import encode_headers
 from quart.wrappers import Request
 from quart.wrappers.response import DataBody, IterableBody
+from werkzeug.exceptions import BadHost
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected, UpstreamFailed
+from quart_app.errors import BadRequest, BodyError, BodyTooShort, ClientDisconnected, UpstreamFailed
 from quart_app.models import MIB, ByteRange
 from quart_app.protocol.redaction import log_path, log_text
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import RequestBody
 from quart_app.streaming.files import FileRange, read_range
 from quart_app.streaming.forms import form_parts
-from quart_app.streaming.problems import answer_body_error
+from quart_app.streaming.problems import answer_body_error, problem
 from quart_app.streaming.stall import StallTimer
 from quart_app.streaming.threads import settled
 
@@ -118,6 +119,19 @@ def streaming_class(own: type[Request]) -> type[StreamingRequest]:
     return cast("type[StreamingRequest]", type(own.__name__, bases, members))
 
 
+class _Method(str):
+    """A method as the client wrote it: methods are case-sensitive (RFC 9110, 9.1).
+
+    Werkzeug puts methods into capitals, and would answer `delete` as `DELETE`.
+    """
+
+    __slots__ = ()
+
+    def upper(self) -> str:
+        """Return the method unchanged."""
+        return self
+
+
 class StreamingRequest(Request):
     """A request whose body is a bounded stream.
 
@@ -131,8 +145,8 @@ class StreamingRequest(Request):
     body: RequestBody
     connection: StreamingConnection | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, method: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(_Method(method), *args, **kwargs)
         self.resources = AsyncExitStack()
 
     def end_when_gone(self) -> None:
@@ -261,6 +275,13 @@ class StreamingConnection(ASGIHTTPConnection):
             elif message["type"] == "http.disconnect":
                 body.fail(_ending(message))
                 return
+
+    async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
+        """Answer the request; one whose host no route can be bound to is malformed."""
+        try:
+            await super().handle_request(request, send)
+        except BadHost:
+            await self._send_response(send, problem(BadRequest("The host is malformed.")))
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
         body, config = self.request.body, self.app.config

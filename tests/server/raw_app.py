@@ -225,6 +225,37 @@ async def _interim(scope: Any, query: dict[str, str], receive: Receive, send: Se
     await _read(scope, {}, receive, send)
 
 
+async def _accept(_: Any, __: dict[str, str], receive: Receive, send: Send) -> None:
+    """Accepts a WebSocket, and sends every message back."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def _shake(_: Any, query: dict[str, str], receive: Receive, send: Send) -> None:
+    """Refuses a WebSocket in the way asked for, or does not answer, until its client is gone."""
+    if query["how"] == "close":
+        await send({"type": "websocket.close"})
+    elif query["how"] != "never":
+        headers = [(b"content-length", b"6")]
+        start = {"type": "websocket.http.response.start", "status": 404, "headers": headers}
+        await send(start)
+        more = query["how"] == "half"
+        body = b"no" if more else b"no way"
+        await send({"type": "websocket.http.response.body", "body": body, "more_body": more})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _scope(scope: Any, __: dict[str, str], ___: Receive, send: Send) -> None:
+    """Tells of the resource that was asked for."""
+    members = {name: scope[name] for name in ("method", "path", "http_version")}
+    hosts = [value.decode() for name, value in scope["headers"] if name == b"host"]
+    raw = {"raw_path": scope["raw_path"].decode(), "query": scope["query_string"].decode()}
+    await _answer_json(send, {**members, **raw, "hosts": hosts})
+
+
 async def _exit(_: Any, query: dict[str, str], __: Receive, ___: Send) -> None:
     os._exit(int(query["code"]))
 
@@ -240,6 +271,7 @@ async def _stop_when_busy(_: Any, __: dict[str, str], ___: Receive, send: Send) 
 
 HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[None]]] = {
     "/block": _block,
+    "/accept": _accept,
     "/bytes": _bytes,
     "/drip": _drip,
     "/events": _events,
@@ -254,6 +286,8 @@ HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[Non
     "/read": _read,
     "/refuse": _refuse,
     "/release": _release,
+    "/scope": _scope,
+    "/shake": _shake,
     "/state": _state,
     "/stop-when-busy": _stop_when_busy,
 }

@@ -21,6 +21,7 @@ import uvloop
 from hypercorn.config import Config
 
 from quart_app.logs import configure_logs
+from quart_app.server import websocket
 from quart_app.server.launcher import Launcher
 from quart_app.server.pulse import READY
 from quart_app.server.seams import fix_hypercorn
@@ -38,6 +39,8 @@ HEARD_AFTER = "TEST_HEARD_AFTER"
 
 #: Requests that a connection takes.
 KEEP_ALIVE_MAX_REQUESTS = 1300
+#: Time within which a WebSocket handshake is over.
+HANDSHAKE_SECONDS = 1.0
 
 WORKER = (sys.executable, "-m", "tests.server.raw_server", "worker")
 
@@ -58,6 +61,7 @@ def main() -> None:
         return
     if kind == "ours":
         fix_hypercorn()
+        websocket.HANDSHAKE_SECONDS = HANDSHAKE_SECONDS
     factory = uvloop.new_event_loop if arguments == ["uvloop"] else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve())

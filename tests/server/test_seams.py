@@ -84,7 +84,11 @@ async def test_streams_keep_whether_they_have_ended() -> None:
 
 
 def test_methods_of_quart_that_are_overridden_exist() -> None:
-    assert overridden(StreamingConnection) == {"handle_messages", "_send_response"}
+    assert overridden(StreamingConnection) == {
+        "handle_messages",
+        "handle_request",
+        "_send_response",
+    }
     assert hasattr(ASGIHTTPConnection, "_create_request_from_scope")
 
 
@@ -106,6 +110,7 @@ OVERRIDDEN = {
     "H2Protocol": {"initiate", "handle", "stream_send", "_flush", "_handle_events",
                    "_send_data"},
     "HTTPStream": {"handle", "app_send"},
+    "WSStream": {"handle", "_send_error_response"},
     "StreamBuffer": {"pop"},
 }  # fmt: skip
 
@@ -222,18 +227,25 @@ requests = st.one_of(
     st.builds(_with_length, bodies),
     st.builds(_chunked, st.lists(st.binary(min_size=1, max_size=60), max_size=8)),
     st.just(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"),
-    st.just(b"\r\n"),
 )
 sizes = st.lists(st.integers(1, 100), min_size=1, max_size=10)
 
 
+class Parsed(BulkConnection):
+    """A connection with all bodies through the parser."""
+
+    body_left = 0
+
+
 class TestBulkConnection:
-    """It sees what h11 sees, whatever is sent in whatever packets."""
+    """It sees the same events whatever the packets, and of good requests those that h11 sees."""
 
     @settings(deadline=None, max_examples=300)
     @given(st.lists(requests, max_size=6), sizes)
     def test_good_requests(self, sent: list[bytes], sizes: list[int]) -> None:
-        self.assert_same(b"".join(sent), sizes)
+        chunks = as_sent(b"".join(sent), sizes)
+        stock = understood(h11.Connection(h11.SERVER), chunks)
+        assert understood(BulkConnection(h11.SERVER), chunks) == stock
 
     @settings(deadline=None, max_examples=300)
     @given(st.lists(requests, min_size=1, max_size=4), sizes, st.data())
@@ -244,12 +256,18 @@ class TestBulkConnection:
         for _ in range(data.draw(st.integers(1, 3))):
             place = data.draw(st.integers(0, len(whole)))
             whole[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-        self.assert_same(bytes(whole[: data.draw(st.integers(0, len(whole)))]), sizes)
+        chunks = as_sent(bytes(whole[: data.draw(st.integers(0, len(whole)))]), sizes)
+        parsed = understood(Parsed(h11.SERVER), chunks)
+        assert understood(BulkConnection(h11.SERVER), chunks) == parsed
 
-    def assert_same(self, sent: bytes, sizes: list[int]) -> None:
-        chunks = as_sent(sent, sizes)
-        stock = understood(h11.Connection(h11.SERVER), chunks)
-        assert understood(BulkConnection(h11.SERVER), chunks) == stock
+    @settings(deadline=None, max_examples=100)
+    @given(st.lists(st.sampled_from([b"\r\n", b"\n"]), max_size=9), requests, sizes)
+    def test_empty_lines_before_requests(
+        self, lines: list[bytes], request_: bytes, sizes: list[int]
+    ) -> None:
+        sent = b"".join(lines) + request_
+        expected = understood(h11.Connection(h11.SERVER), [request_, request_])
+        assert understood(BulkConnection(h11.SERVER), as_sent(sent + sent, sizes)) == expected
 
     def test_bodies_are_not_copied(self) -> None:
         connection = BulkConnection(h11.SERVER)
