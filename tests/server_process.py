@@ -166,6 +166,10 @@ class ServerProcess:
                 links.append(str(descriptor.readlink()))
         return links
 
+    def blob_descriptors(self) -> list[str]:
+        """The stored bytes, finished or not, that are open."""
+        return [link for link in self.descriptors() if re.search("/files/../", link)]
+
     def _sockets(self) -> int:
         return sum(link.startswith("socket:") for link in self.descriptors())
 
@@ -208,9 +212,8 @@ class ServerProcess:
         return found
 
     def _is_transient(self, link: str) -> bool:
-        below = (f"{self.data}/files/", f"{self.scratch}/")
-        lock = f"{self.data}/files/writers/"
-        return "(deleted)" in link or (link.startswith(below) and not link.startswith(lock))
+        temporary = "(deleted)" in link or link.startswith(f"{self.scratch}/")
+        return temporary or re.search("/files/../", link) is not None
 
     def assert_settled(self) -> None:
         """No descriptor, task, thread or file stays behind, nothing blocked, nothing odd logged."""

@@ -19,7 +19,8 @@ ROOT = Path(quart_app.__file__).parent
 STOREYS = [
     {"errors", "models"},
     {"protocol"},
-    {"logs", "settings", "streaming"},
+    {"logs"},
+    {"settings", "streaming"},
     {"storage", "catalog", "upstream"},
     {"services"},
     {"web", "server", "data"},
