@@ -57,7 +57,7 @@ UNWANTED_SIZE = 8 * MIB
 
 #: Streams of a connection that end by RST_STREAM before their answer does, whichever end sends it
 #: (CVE-2023-44487, CVE-2025-8671): a page that is left may cancel all of its streams at once.
-RESETS = 300
+RESETS = 200
 RESETS_PER_SECOND = 30
 
 #: Idle frames that an answer pays for: some clients send WINDOW_UPDATE with every request.

@@ -93,6 +93,7 @@ REFUSED = {
         [*GET, *(("x-a", "y" * KIB) for _ in range(40))],
         ErrorCodes.ENHANCE_YOUR_CALM,
     ),
+    "too many fields": ([*GET, *(("x-a", "") for _ in range(200))], ErrorCodes.ENHANCE_YOUR_CALM),
     "tunnel": ([(":method", "CONNECT"), (":authority", "a:80")], ErrorCodes.CONNECT_ERROR),
     "tunnel with a path": ([(":method", "CONNECT"), *GET[1:]], ErrorCodes.PROTOCOL_ERROR),
 }
