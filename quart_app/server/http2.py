@@ -135,7 +135,11 @@ class Http2(H2Protocol):
         return self._widest_window - self.connection.outbound_flow_control_window
 
     async def handle(self, event: IOEvent) -> None:
-        """Take what the connection has received, or its end; after the farewell, its end only."""
+        """Handle bytes that the client sent, or the end of the connection.
+
+        Args:
+            event: `RawData`, which is ignored after `GOAWAY`, or `Closed`.
+        """
         if isinstance(event, RawData):
             await self._take(event.data)
             return
@@ -222,9 +226,9 @@ class Http2(H2Protocol):
             self._widened.add(CONNECTION)
 
     async def _open(self, event: RequestReceived) -> None:
-        """Begin a stream, while the service stops too: the connection ends when it is idle.
+        """Begin a stream, also while the service stops: the connection ends once it is idle.
 
-        To announce that before (GOAWAY) has clients built on h2 drop what they are receiving.
+        Clients built on h2 drop answers under way when `GOAWAY` comes before.
         """
         self._credits[event.stream_id] = 0
         await self._create_stream(event)
