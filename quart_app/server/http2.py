@@ -60,7 +60,7 @@ UNWANTED_SIZE = 8 * MIB
 
 #: Streams of a connection that end by RST_STREAM before their answer does, whichever end sends it
 #: (CVE-2023-44487, CVE-2025-8671): a page that is left may cancel all of its streams at once.
-RESETS = 300
+RESETS = 200
 RESETS_PER_SECOND = 30
 
 #: Idle frames that an answer pays for: some clients send WINDOW_UPDATE with every request.
@@ -138,7 +138,11 @@ class Http2(H2Protocol):
         return self._widest_window - self.connection.outbound_flow_control_window
 
     async def handle(self, event: IOEvent) -> None:
-        """Take what the connection has received, or its end; after the farewell, its end only."""
+        """Handle bytes that the client sent, or the end of the connection.
+
+        Args:
+            event: `RawData`, which is ignored after `GOAWAY`, or `Closed`.
+        """
         if isinstance(event, RawData):
             await self._take(event.data)
             return
@@ -225,9 +229,9 @@ class Http2(H2Protocol):
             self._widened.add(CONNECTION)
 
     async def _open(self, event: RequestReceived) -> None:
-        """Begin a stream, while the service stops too: the connection ends when it is idle.
+        """Begin a stream, also while the service stops: the connection ends once it is idle.
 
-        To announce that before (GOAWAY) has clients built on h2 drop what they are receiving.
+        Clients built on h2 drop answers under way when `GOAWAY` comes before.
         """
         self._credits[event.stream_id] = 0
         await self._create_stream(event)

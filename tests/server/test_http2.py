@@ -171,7 +171,7 @@ class TestBrokenStreams:
             stream = client.request("GET", path)
             client.until(lambda: len(client.answers[stream].body) > MIB)
             client.reset(stream)
-            comes_to_nothing(lambda: server.blob_descriptors())
+            comes_to_nothing(server.blob_descriptors)
             assert client.get("/healthz").status == 200
 
     def test_reader_and_sender_that_stop(self, impatient: ServerProcess) -> None:

@@ -17,6 +17,7 @@ from hyperframe.frame import DataFrame, HeadersFrame, PriorityFrame, WindowUpdat
 
 from tests.server.conftest import LOOPS
 from tests.server.http2_client import KIB, http2
+from tests.waiting import comes_to_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +94,7 @@ REFUSED = {
         [*GET, *(("x-a", "y" * KIB) for _ in range(40))],
         ErrorCodes.ENHANCE_YOUR_CALM,
     ),
+    "too many fields": ([*GET, *(("x-a", "") for _ in range(200))], ErrorCodes.ENHANCE_YOUR_CALM),
     "tunnel": ([(":method", "CONNECT"), (":authority", "a:80")], ErrorCodes.CONNECT_ERROR),
     "tunnel with a path": ([(":method", "CONNECT"), *GET[1:]], ErrorCodes.PROTOCOL_ERROR),
 }
@@ -288,3 +290,12 @@ def test_all_kinds_on_one_connection(server: ServerProcess) -> None:
             refused = client.open([*headers, MARK], end=True)
             assert client.answer(refused).ended == code
             assert client.answer(client.open([*GET, MARK], end=True)).status == 200
+
+
+def test_body_of_another_length_is_not_kept(server: ServerProcess) -> None:
+    before = server.rows().keys()
+    with http2(server, lax=True) as client:
+        for kind in (body_too_long, body_too_short, body_that_trailers_cut):
+            assert client.answer(kind(client)).ended == PROTOCOL_ERROR
+        comes_to_nothing(server.parts)
+    assert server.rows().keys() == before
