@@ -91,6 +91,14 @@ class TestRelay:
         assert told["content-security-policy"] == "sandbox"
         assert told["x-content-type-options"] == "nosniff"
 
+    def test_target_in_absolute_form(self, server: ServerProcess, origin: Origin) -> None:
+        """A client that takes the service for its proxy (RFC 9112, 3.2.2)."""
+        url = origin.on("/absolute", lambda visit: visit.answer(BYTES))
+        with wire(server) as client:
+            client.request(f"GET {server.base_url}/{url}")
+            response = client.response("GET")
+            assert (response.status, response.read()) == (200, BYTES)
+
     @pytest.mark.parametrize("stops", [False, True])
     def test_connection_at_rest(
         self, start: Callable[..., ServerProcess], origin: Origin, stops: bool
