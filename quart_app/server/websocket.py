@@ -30,9 +30,9 @@ HANDSHAKE_SECONDS = 10.0
 class WebSocket(WSStream):
     """Hypercorn's WebSocket stream, whose handshake ends within a bounded time.
 
-    Stock Hypercorn leaves the connection of a refused handshake open for ever where the client has
-    sent a byte behind it, waits without end for an application that does not answer, and refuses
-    over HTTP/2 with a field that HTTP/2 does not allow, so that no refusal is sent.
+    Stock Hypercorn leaves the stream of a refused handshake open for ever where the client has sent
+    a byte behind it, or where the application goes on after its refusal, and waits without end for
+    an application that does not answer.
     """
 
     scope: Any
