@@ -163,8 +163,12 @@ class RequestBody(Body):
         self._room.set()
 
     def abandon(self) -> None:
-        """Drop what waits and whatever still comes; nobody reads any more."""
+        """Drop the bytes that wait and all that still come, once no handler reads any more."""
         self.wanted.set()
+        if self._error is not None:
+            # The traceback refers to frames that hold pieces of 1 MiB, and to this body by way of
+            # them: a cycle that would keep those pieces until the next garbage collection.
+            self._error.__traceback__ = None
         self.clear()
         self._end()
 
