@@ -5,29 +5,31 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from quart import Quart
 
-from quart_app.catalog import SqlCatalog
+from quart_app.data import cannot_use, open_files
 from quart_app.errors import CannotStart, QuartAppError
 from quart_app.protocol.addresses import AddressPolicy, parse_exception
 from quart_app.protocol.multipart import FormLimits
 from quart_app.protocol.sites import HostPolicy
-from quart_app.services import Converting, Files, Reading, Relaying
-from quart_app.storage import LocalDriver, Store
-from quart_app.streaming import in_thread, stream_bodies
+from quart_app.services import Converting, Files, Reading, Relaying, Swept, join, sweep
+from quart_app.streaming import in_thread, start_threads, stream_bodies
 from quart_app.upstream import Client, Connector, tls_context
 from quart_app.web import (
     Services,
     converting,
     downloads,
+    forbid_storing,
     get_services,
     guard_sites,
     health,
     listing,
     reading,
+    refuse_overload,
     relaying,
     render_errors,
     set_services,
@@ -36,13 +38,15 @@ from quart_app.web import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
-    from pathlib import Path
 
     from quart_app.settings import Settings
 
 __all__ = ["create_app", "start_draining"]
 
 LOG = structlog.get_logger("quart_app")
+
+#: Longest time that an expired file stays in the catalog. Lists skip expired rows one by one.
+EXPIRY_INTERVAL_SECONDS = 10.0
 
 
 class _Application(Quart):
@@ -74,6 +78,8 @@ def create_app(settings: Settings, bound: Sequence[str] | None = None) -> Quart:
     app.url_map.merge_slashes = False
     stream_bodies(app)
     render_errors(app)
+    forbid_storing(app)
+    refuse_overload(app)
     guard_sites(app, _host_policy(settings, bound), settings.cors_origins)
     for blueprint in (uploads, downloads, listing, reading, converting, relaying, health):
         app.register_blueprint(blueprint)
@@ -81,10 +87,13 @@ def create_app(settings: Settings, bound: Sequence[str] | None = None) -> Quart:
     @app.while_serving
     async def serve() -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
+            start_threads()
             try:
-                files = await _open_files(settings, stack)
+                files = await stack.enter_async_context(open_files(settings))
+                await join(files.store.driver, files.catalog)
+                await files.check()
             except (OSError, QuartAppError) as error:
-                raise CannotStart(f"cannot use {settings.data}: {_reason(error)}") from error
+                raise cannot_use(settings, error) from error
             set_services(
                 app,
                 Services(
@@ -96,6 +105,7 @@ def create_app(settings: Settings, bound: Sequence[str] | None = None) -> Quart:
                     ),
                     form_limits=FormLimits(max_parts=settings.max_form_parts),
                     accel_redirect=settings.accel_redirect,
+                    cache_max_age=settings.cache_max_age,
                 ),
             )
             sweeper = asyncio.create_task(_sweep_for_ever(files, settings.sweep_interval))
@@ -118,22 +128,6 @@ def _host_policy(settings: Settings, bound: Sequence[str] | None) -> HostPolicy 
     return None if bound is None else HostPolicy.bound(bound, settings.host)
 
 
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    text = cause.strerror if isinstance(cause, OSError) else None
-    return text or str(cause).partition("\n")[0]
-
-
-async def _open_files(settings: Settings, stack: AsyncExitStack) -> Files:
-    blobs = settings.data / "files"
-    await in_thread(_make_directory, blobs)
-    catalog = await SqlCatalog.open(settings.data / "catalog.db")
-    stack.push_async_callback(catalog.close)
-    files = Files(Store(LocalDriver(blobs), max_size=settings.max_upload_size), catalog)
-    await files.check()
-    return files
-
-
 async def _open_relaying(settings: Settings, files: Files, stack: AsyncExitStack) -> Relaying:
     context = await in_thread(tls_context)
     exceptions = frozenset(map(parse_exception, settings.allow_fetch))
@@ -147,17 +141,30 @@ async def _open_relaying(settings: Settings, files: Files, stack: AsyncExitStack
     return Relaying(origins, destinations, settings.proxy_targets, files, pseudonym=pseudonym)
 
 
-def _make_directory(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-
-
 async def _sweep_for_ever(files: Files, interval: float) -> None:
+    """Sweep at the start and every `interval` seconds; delete expired files in between."""
+    clock = asyncio.get_running_loop().time
+    due = clock()
     while True:
         try:
-            removed = await files.sweep()
-            LOG.info("swept", removed=removed)
+            if clock() >= due:
+                due = clock() + interval
+                _report(await sweep(files))
+            else:
+                await files.delete_expired()
         except QuartAppError as error:
-            LOG.warning("sweep failed", code=error.code, cause=repr(error.__cause__))
+            cause = repr(error.__cause__ or error)
+            LOG.warning("sweep failed", code=error.code, cause=cause)
         except Exception:
-            LOG.exception("sweep failed")  # and is tried again
-        await asyncio.sleep(interval)
+            LOG.exception("sweep failed")  # the next one may succeed
+        await asyncio.sleep(max(0.0, min(due - clock(), EXPIRY_INTERVAL_SECONDS)))
+
+
+def _report(swept: Swept) -> None:
+    LOG.info("swept", **asdict(swept))
+    if swept.refused:
+        LOG.error(
+            "sweep stopped: too many stored files are in no catalog entry; list them again with "
+            "`quart-app recover`, or set them aside with `quart-app sweep --force`",
+            orphans=swept.orphans,
+        )

@@ -21,6 +21,9 @@ __all__ = ["main"]
 
 WORKER_COMMAND = (sys.executable, "-m", "quart_app.worker")
 
+#: Commands that need storage and catalog run in this module, so that the launcher imports neither.
+MAINTAIN_COMMAND = (sys.executable, "-m", "quart_app.maintain")
+
 
 def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one flag for every setting."""
@@ -70,3 +73,34 @@ def settings_command(**flags: Any) -> None:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
         click.echo(f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}")
+
+
+@main.command("sweep")
+@_settings_options
+@click.option("--dry-run", is_flag=True, help="Only count; change nothing.")
+@click.option("--force", is_flag=True, help="Set files without an entry aside, however many.")
+def sweep_command(*, dry_run: bool, force: bool, **flags: Any) -> None:
+    """Delete expired files and leftovers now; may run beside the service.
+
+    A stored file that no catalog entry names for a day is set aside, and removed a week later.
+    Where such files are many, nothing is set aside, and the exit code is 1.
+    """
+    _maintain("sweep", flags, dry_run=dry_run, force=force)
+
+
+@main.command("recover")
+@_settings_options
+@click.option("--dry-run", is_flag=True, help="Only count; change nothing.")
+def recover_command(*, dry_run: bool, **flags: Any) -> None:
+    """List files again, after a lost catalog, from the records beside their bytes.
+
+    Stop the service before. Files keep their ids, names, types and times.
+    """
+    _maintain("recover", flags, dry_run=dry_run)
+
+
+def _maintain(command: str, flags: dict[str, Any], **options: bool) -> None:
+    _loaded(flags)
+    chosen = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    arguments = [*MAINTAIN_COMMAND, command, *chosen]
+    os.execve(sys.executable, arguments, os.environ | as_variables(flags))  # noqa: S606  # no shell

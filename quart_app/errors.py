@@ -24,11 +24,13 @@ __all__ = [
     "BodyError",
     "BodyTooShort",
     "CannotStart",
+    "CatalogBusy",
     "CatalogError",
     "CatalogUnavailable",
     "ClientDisconnected",
     "ClientStalled",
     "CrossSite",
+    "DataMismatch",
     "DigestMismatch",
     "Draining",
     "FormTooComplex",
@@ -36,7 +38,9 @@ __all__ = [
     "NoSpace",
     "NoTarget",
     "NotFound",
+    "NotStarted",
     "NotText",
+    "Overloaded",
     "PreconditionFailed",
     "QuartAppError",
     "RangeNotSatisfiable",
@@ -55,7 +59,7 @@ class QuartAppError(Exception):
     """Root of everything this package raises on purpose.
 
     Attributes:
-        code: Stable, machine-readable name.
+        code: Stable, machine-readable name; the status where the error is Werkzeug's too.
         status: HTTP status it answers with.
         title: The same for people.
         detail: What is special about this case, written for the client.
@@ -70,6 +74,11 @@ class QuartAppError(Exception):
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
         self.detail = detail
+
+    @property
+    def problem_code(self) -> str:
+        """Stable, machine-readable name."""
+        return self.code
 
 
 class BadRequest(QuartAppError):
@@ -319,12 +328,44 @@ class CatalogUnavailable(CatalogError):
     title = "Catalog is unavailable"
 
 
+class CatalogBusy(CatalogUnavailable):
+    """Another process holds the lock of the catalog for too long; nothing was written."""
+
+    code = "catalog_busy"
+    title = "Catalog is locked"
+
+
+class DataMismatch(QuartAppError):
+    """Catalog and stored files do not belong together; `detail` is for the operator."""
+
+    code = "data_mismatch"
+    status = 503
+    title = "Catalog and stored files do not belong together"
+
+
 class Draining(QuartAppError):
     """The service is stopping and takes no new work."""
 
     code = "draining"
     status = 503
     title = "The service is stopping"
+
+
+class Overloaded(QuartAppError):
+    """Threads or descriptors have run out: nothing was begun."""
+
+    code = "overloaded"
+    status = 503
+    title = "The service is overloaded"
+    headers: Mapping[str, str] = MappingProxyType({"Retry-After": "1"})
+
+
+class NotStarted(QuartAppError):
+    """The application has not started: the server has not run its lifespan."""
+
+    code = "not_started"
+    status = 503
+    title = "The service has not started"
 
 
 class UpstreamFailed(QuartAppError):

@@ -72,7 +72,7 @@ class File:
         id: Unguessable key, 128 random bits in 26 URL-safe characters.
         name: Display name; never a path, never a key.
         size: Length in bytes.
-        media_type: Media type, as the client sent it or guessed from the name.
+        media_type: Media type, as the client sent it, or guessed from the name and the first bytes.
         sha256: SHA-256 of the bytes, 64 hexadecimal digits.
         created_at: Moment of storing, UTC, in whole microseconds.
         expires_at: Moment from which the file is gone, UTC, or None.

@@ -24,6 +24,9 @@ __all__ = ["BadSettings", "Loaded", "Settings", "as_variables", "load_settings"]
 
 ENV_PREFIX = "QUART_APP_"
 
+#: A year; caches take longer lifetimes for a year too.
+MAX_CACHE_SECONDS = 365 * 86_400
+
 
 class BadSettings(Exception):
     """A setting has a value that cannot be; the text says which, and where it came from."""
@@ -56,6 +59,9 @@ class Settings(BaseSettings):
     max_upload_size: ByteSize = Field(
         ByteSize(1024 * GIB), gt=0, description="largest file in bytes, 10GiB forms too"
     )
+    min_free_space: ByteSize = Field(
+        ByteSize(2 * MIB), ge=2 * MIB, description="bytes of the disk that uploads leave free"
+    )
     max_form_parts: int = Field(1000, gt=0, description="most parts of one form")
     spool_size: ByteSize = Field(
         ByteSize(1 * MIB), ge=0, description="bytes of a body read back that are kept in memory"
@@ -69,6 +75,12 @@ class Settings(BaseSettings):
         None,
         pattern=r"^/([A-Za-z0-9_-]+/)+$",
         description="internal nginx location that sends downloads, as /protected/",
+    )
+    cache_max_age: int = Field(
+        0,
+        ge=0,
+        le=MAX_CACHE_SECONDS,
+        description="seconds that caches may answer with a file without asking; 0: always ask",
     )
     allow_fetch: tuple[str, ...] = Field(
         (), description='host:port that may be fetched though not public, as ["10.0.0.5:8000"]'

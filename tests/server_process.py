@@ -36,8 +36,9 @@ WATCHED = (sys.executable, "-m", "tests.e2e.instrumented", "serve")
 START_SECONDS = 60
 STOP_SECONDS = 20
 
-#: Threads of the busiest server: 64 for files, 4 to compute, 5 for the catalog, and its own few.
-MOST_THREADS = 80
+#: Threads of the busiest server: 64 for files, 4 to compute, 5 for the catalog, 8 for name servers,
+#: and its own few.
+MOST_THREADS = 84
 
 ADDRESS = r"\bon (http://(127\.0\.0\.1|\[::1\]):([1-9]\d*))\s"
 
@@ -169,7 +170,7 @@ class ServerProcess:
         return sum(link.startswith("socket:") for link in self.descriptors())
 
     def blobs(self) -> dict[str, Path]:
-        """Everything below the directory of stored bytes, by name."""
+        """Stored bytes, finished or not, by name."""
         return {path.name: path for path in self._tree() if path.is_file()}
 
     def parts(self) -> list[str]:
@@ -177,7 +178,7 @@ class ServerProcess:
         return [name for name in self.blobs() if name.endswith(".part")]
 
     def _tree(self) -> Iterator[Path]:
-        return self.see(self.data / "files").rglob("*")
+        return self.see(self.data / "files").glob("??/*")
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """What the catalog's database holds, by key."""
@@ -208,7 +209,8 @@ class ServerProcess:
 
     def _is_transient(self, link: str) -> bool:
         below = (f"{self.data}/files/", f"{self.scratch}/")
-        return "(deleted)" in link or link.startswith(below)
+        lock = f"{self.data}/files/writers/"
+        return "(deleted)" in link or (link.startswith(below) and not link.startswith(lock))
 
     def assert_settled(self) -> None:
         """No descriptor, task, thread or file stays behind, nothing blocked, nothing odd logged."""

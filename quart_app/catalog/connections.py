@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from quart_app.catalog.engine import translated
-from quart_app.streaming import finished, in_thread
+from quart_app.streaming import PinnedPath, Threads, finished, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +27,24 @@ class Connections:
     Args:
         engine: Makes the connections.
         count: Most connections to open, and threads to start.
+        database: The file of the database.
+        log: The file that SQLite appends commits to (WAL); None where none are checked.
+
+    When a file was replaced, the jobs fail: what they wrote would be lost, and what they read may
+    be out of date.
+
+    Raises:
+        Overloaded: No thread can be started.
     """
 
-    def __init__(self, engine: Engine, count: int) -> None:
+    def __init__(
+        self, engine: Engine, count: int, database: PinnedPath, log: PinnedPath | None = None
+    ) -> None:
         self._engine = engine
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="quart-app-catalog")
+        self._database = database
+        self._log = log
+        self._threads = Threads(count, "quart-app-catalog")
+        self._threads.start(1)
         # As many as threads, so whichever thread runs finds one, opened or not.
         self._free: list[Connection | None] = [None] * count
 
@@ -58,13 +70,23 @@ class Connections:
         connection = self._free.pop()
         try:
             with translated():
+                self._verify()
                 connection = connection or self._engine.connect()
                 try:
-                    return job(connection)
+                    result = job(connection)
                 finally:
                     connection.rollback()
+                if self._log is not None:
+                    self._log.verify()  # it is there once a job has ended
+                self._verify()
+                return result
         finally:
             self._free.append(connection)
+
+    def _verify(self) -> None:
+        self._database.verify()
+        if self._log is not None and self._log.pinned:
+            self._log.verify()
 
     def _close(self) -> None:
         self._threads.shutdown()

@@ -46,11 +46,11 @@ class Catalog(Protocol):
         """Returns the file, or None when there is none or it is expired at `now`."""
         ...
 
-    async def remove(self, file_id: str, /) -> bool:
-        """Removes the row of the file, expired or not: durable when this returns.
+    async def remove(self, ids: Sequence[str], /) -> set[str]:
+        """Removes the rows of files, expired or not, in one commit: durable when this returns.
 
         Returns:
-            Whether this call removed it: true for exactly one of several concurrent callers.
+            The ids whose rows this call removed: each for exactly one of concurrent callers.
 
         Raises:
             NoSpace: The disk is full; removing takes a little room first.
@@ -74,8 +74,24 @@ class Catalog(Protocol):
         """Returns up to `limit` files that are expired at `now`, longest expired first."""
         ...
 
+    async def count_expired(self, *, now: datetime) -> int:
+        """Returns the number of files that are expired at `now`."""
+        ...
+
     async def known(self, ids: Sequence[str], /) -> set[str]:
         """Returns those of any number of ids that have a row, expired or not."""
+        ...
+
+    async def newest(self, limit: int) -> list[str]:
+        """Returns the ids of the newest files, expired or not; none only of an empty catalog."""
+        ...
+
+    async def identity(self) -> str:
+        """Returns the random text that a catalog is given when it is made."""
+        ...
+
+    async def adopt(self, identity: str) -> None:
+        """Replaces the identity, durably, by that of the stored files the catalog belongs to."""
         ...
 
     async def ping(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from alembic.util import CommandError
 from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from quart_app.errors import CatalogError, CatalogUnavailable, NoSpace, QuartAppError
+from quart_app.errors import CatalogBusy, CatalogError, CatalogUnavailable, NoSpace, QuartAppError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["reading", "translated", "writing"]
 
-BUSY_TIMEOUT_SECONDS = 10.0
+BUSY_TIMEOUT_SECONDS = 5.0
 
 READ_PRAGMAS = ["query_only=ON"]
 # WAL: readers wait for no writer. FULL: what is committed survives a loss of power.
@@ -29,11 +30,11 @@ WRITE_PRAGMAS = ["journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"]
 
 # By primary result code, https://www.sqlite.org/rescode.html; any other is a CatalogError.
 FAULTS: dict[int, type[QuartAppError]] = {
-    sqlite3.SQLITE_BUSY: CatalogUnavailable,
+    sqlite3.SQLITE_BUSY: CatalogBusy,
     sqlite3.SQLITE_CANTOPEN: CatalogUnavailable,
     sqlite3.SQLITE_FULL: NoSpace,
     sqlite3.SQLITE_IOERR: CatalogUnavailable,
-    sqlite3.SQLITE_LOCKED: CatalogUnavailable,
+    sqlite3.SQLITE_LOCKED: CatalogBusy,
     sqlite3.SQLITE_READONLY: CatalogUnavailable,
 }
 
@@ -65,10 +66,12 @@ def writing(path: Path) -> Engine:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns what SQLAlchemy and Alembic raise into errors of this package.
+    """Turns errors of SQLAlchemy, Alembic and the operating system into errors of this package.
 
     Raises:
-        CatalogUnavailable: The database is locked, read-only, or cannot be opened, read or written.
+        CatalogBusy: The database is locked.
+        CatalogUnavailable: The database is read-only, was replaced, or cannot be opened, read or
+            written.
         NoSpace: The disk is full.
         CatalogError: Anything else.
     """
@@ -79,6 +82,9 @@ def translated() -> Iterator[None]:
         # The low byte of an extended result code is the primary one.
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         raise FAULTS.get(code, CatalogError) from error
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise (NoSpace if full else CatalogUnavailable) from error
 
 
 def _sqlite(path: Path, pragmas: list[str], **options: Any) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ class MemoryCatalog:
 
     def __init__(self) -> None:
         self._rows: dict[str, File] | None = {}
+        self._identity = secrets.token_hex(16)
 
     @property
     def _files(self) -> dict[str, File]:
@@ -40,9 +42,9 @@ class MemoryCatalog:
         file = self._files.get(file_id)
         return None if file is None or _is_expired(file, now) else file
 
-    async def remove(self, file_id: str, /) -> bool:
-        """Removes the row of the file; see `Catalog.remove`."""
-        return self._files.pop(file_id, None) is not None
+    async def remove(self, ids: Sequence[str], /) -> set[str]:
+        """Removes the rows of files; see `Catalog.remove`."""
+        return {file_id for file_id in ids if self._files.pop(file_id, None) is not None}
 
     async def page(self, *, limit: int, after: Position | None, now: datetime) -> list[File]:
         """Returns the files that follow a position, newest first; see `Catalog.page`."""
@@ -58,6 +60,23 @@ class MemoryCatalog:
         dated = ((file.expires_at, file) for file in self._files.values() if file.expires_at)
         gone = sorted((pair for pair in dated if pair[0] <= now), key=lambda pair: pair[0])
         return [file for _, file in gone[:limit]]
+
+    async def count_expired(self, *, now: datetime) -> int:
+        """Returns the number of expired files."""
+        return sum(_is_expired(file, now) for file in self._files.values())
+
+    async def newest(self, limit: int) -> list[str]:
+        """Returns the ids of the newest files; see `Catalog.newest`."""
+        newest = sorted(self._files.values(), key=attrgetter("position"), reverse=True)
+        return [file.id for file in newest[:limit]]
+
+    async def identity(self) -> str:
+        """Returns the identity; see `Catalog.identity`."""
+        return self._identity
+
+    async def adopt(self, identity: str) -> None:
+        """Replaces the identity; see `Catalog.adopt`."""
+        self._identity = identity
 
     async def known(self, ids: Sequence[str], /) -> set[str]:
         """Returns those of the ids that have a row; see `Catalog.known`."""

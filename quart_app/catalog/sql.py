@@ -7,7 +7,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Integer, bindparam, delete, insert, or_, select, tuple_
+from sqlalchemy import Integer, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from quart_app.catalog import tables
 from quart_app.catalog.connections import Connections
@@ -15,9 +15,9 @@ from quart_app.catalog.engine import reading, translated, writing
 from quart_app.catalog.group import Group
 from quart_app.catalog.migrate import migrate
 from quart_app.catalog.reserve import Reserve
-from quart_app.errors import CatalogError, CatalogUnavailable, NoSpace
+from quart_app.errors import CatalogBusy, CatalogError, CatalogUnavailable, NoSpace
 from quart_app.models import File
-from quart_app.streaming import in_thread
+from quart_app.streaming import PinnedPath, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,10 @@ GONE = select(_table).where(_c.expires_at <= bindparam("now"))
 EXPIRED = GONE.order_by(_c.expires_at).limit(_limit)
 KNOWN = select(_c.id).where(_c.id.in_(bindparam("keys", expanding=True)))
 ANY = select(_c.id).limit(1)
+COUNT_EXPIRED = select(func.count()).select_from(GONE.subquery())
+NEWEST = select(_c.id).order_by(_c.created_at.desc(), _c.id.desc()).limit(_limit)
+IDENTITY = select(tables.identities.c.identity)
+ADOPT = update(tables.identities).values(identity=bindparam("new"))
 
 _names = _c.keys()
 _values = attrgetter(*_names)
@@ -66,11 +70,12 @@ class SqlCatalog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._readers = Connections(reading(path), READ_CONNECTIONS)
-        self._writer = Connections(writing(path), 1)
+        database, log = PinnedPath(path.absolute()), PinnedPath(_beside(path.absolute(), "-wal"))
+        self._readers = Connections(reading(path), READ_CONNECTIONS, database)
+        self._writer = Connections(writing(path), 1, database, log)
         self._adds = Group(self._insert)
         self._removals = Group(self._delete)
-        self._reserve = Reserve(_reserve_path(path))
+        self._reserve = Reserve(_beside(path, "-reserve"))
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -99,16 +104,15 @@ class SqlCatalog:
         found = await self._files(GET, key=file_id, now=now)
         return found[0] if found else None
 
-    async def remove(self, file_id: str, /) -> bool:
-        """Removes the row of the file; see `Catalog.remove`."""
+    async def remove(self, ids: Sequence[str], /) -> set[str]:
+        """Removes the rows of files; see `Catalog.remove`."""
         self._check_open()
-        await self._hold()
         try:
-            return await self._removals.submit(file_id)
+            return await self._removals.submit(ids)
         except NoSpace:
             if not await self._writer.run(lambda _: self._reserve.release()):
                 raise
-            return await self._removals.submit(file_id)
+            return await self._removals.submit(ids)
 
     async def page(self, *, limit: int, after: Position | None, now: datetime) -> list[File]:
         """Returns the files that follow a position, newest first; see `Catalog.page`."""
@@ -120,14 +124,36 @@ class SqlCatalog:
 
     async def expired(self, *, now: datetime, limit: int) -> list[File]:
         """Returns expired files, longest expired first; see `Catalog.expired`."""
-        self._check_open()
-        await self._hold()  # the sweep asks often enough
         return await self._files(EXPIRED, limit=limit, now=now)
 
     async def known(self, ids: Sequence[str], /) -> set[str]:
         """Returns those of the ids that have a row; see `Catalog.known`."""
         chunks = (ids[i : i + IDS_PER_QUERY] for i in range(0, len(ids), IDS_PER_QUERY))
         return {row[0] for chunk in chunks for row in await self._rows(KNOWN, keys=chunk)}
+
+    async def count_expired(self, *, now: datetime) -> int:
+        """Returns the number of expired files; see `Catalog.count_expired`."""
+        [[count]] = await self._rows(COUNT_EXPIRED, now=now)
+        return int(count)
+
+    async def newest(self, limit: int) -> list[str]:
+        """Returns the ids of the newest files; see `Catalog.newest`."""
+        return [row[0] for row in await self._rows(NEWEST, limit=limit)]
+
+    async def identity(self) -> str:
+        """Returns the identity; see `Catalog.identity`."""
+        [[identity]] = await self._rows(IDENTITY)
+        return str(identity)
+
+    async def adopt(self, identity: str) -> None:
+        """Replaces the identity; see `Catalog.adopt`."""
+        self._check_open()
+
+        def job(connection: Connection) -> None:
+            with connection.begin():
+                connection.execute(ADOPT, {"new": identity})
+
+        await self._writer.run(job)
 
     async def ping(self) -> None:
         """Returns when the table can be read; see `Catalog.ping`."""
@@ -145,11 +171,7 @@ class SqlCatalog:
         await self._adds.idle()
         await self._removals.idle()
         await self._readers.close()
-        await self._hold()
         await self._writer.close()  # the last, which takes the WAL back into the file
-
-    async def _hold(self) -> None:
-        await self._writer.run(lambda _: self._reserve.hold())
 
     def _check_open(self) -> None:
         if self._closing:
@@ -164,6 +186,8 @@ class SqlCatalog:
 
     async def _insert(self, batches: list[Sequence[File]]) -> list[None]:
         def job(connection: Connection) -> None:
+            if not self._reserve.hold():
+                raise NoSpace
             rows = [dict(zip(_names, _values(file), strict=True)) for file in chain(*batches)]
             with connection.begin():
                 connection.execute(ADD, rows)
@@ -171,25 +195,32 @@ class SqlCatalog:
         await self._writer.run(job)
         return [None] * len(batches)
 
-    async def _delete(self, keys: list[str]) -> list[bool]:
-        def job(connection: Connection) -> list[bool]:
+    async def _delete(self, batches: list[Sequence[str]]) -> list[set[str]]:
+        def job(connection: Connection) -> list[set[str]]:
             with connection.begin():
-                return [connection.execute(REMOVE, {"key": key}).rowcount == 1 for key in keys]
+                removed = [
+                    {key for key in keys if connection.execute(REMOVE, {"key": key}).rowcount == 1}
+                    for keys in batches
+                ]
+            self._reserve.hold()
+            return removed
 
         return await self._writer.run(job)
 
 
-def _reserve_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}-reserve")
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _migrate(path: Path) -> None:
     """Migrate, on a full disk with the space held back."""
-    reserve = Reserve(_reserve_path(path))
+    reserve = Reserve(_beside(path, "-reserve"))
     try:
         with translated():
             migrate(path)
-    except (NoSpace, CatalogUnavailable):  # SQLite tells of its auxiliary files as an I/O error
+    except CatalogBusy:
+        raise
+    except (NoSpace, CatalogUnavailable):  # SQLite reports its auxiliary files as an I/O error
         if not reserve.release():
             raise
         with translated():

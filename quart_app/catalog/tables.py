@@ -13,7 +13,7 @@ from quart_app.models import from_microseconds, to_microseconds
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-__all__ = ["Moment", "files", "metadata"]
+__all__ = ["Moment", "files", "identities", "metadata"]
 
 
 class Moment(TypeDecorator[datetime]):
@@ -51,3 +51,6 @@ Index("files_by_position", files.c.created_at, files.c.id)
 # Partial, for most files never expire.
 _dated = files.c.expires_at.is_not(None)
 Index("files_by_expiry", files.c.expires_at, sqlite_where=_dated, postgresql_where=_dated)
+
+# One row: what the catalog shares with the stored files that it lists.
+identities = Table("identities", metadata, Column("identity", String, primary_key=True))

@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import unquote
+
+import idna
 
 from quart_app.errors import BadUrl, BlockedAddress
 
-__all__ = ["AddressPolicy", "Endpoint", "canonical_host", "is_public", "parse_exception"]
+__all__ = [
+    "AddressPolicy",
+    "Endpoint",
+    "canonical_host",
+    "canonical_url",
+    "is_public",
+    "parse_exception",
+]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -64,9 +74,18 @@ _LOCAL_DOMAINS = (".localhost", ".localdomain", ".local", ".home.arpa", ".intern
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 MAX_NAME_SIZE = 253
 
+#: Scheme, userinfo, host, port and the rest of a URL. The host may be percent-encoded, and so
+#: may the brackets of an IPv6 address: most clients encode them in a path.
+_URL = re.compile(
+    r"(https?://)([^/?#]*@)?((?:\[|%5b)[^/?#@]*(?:\]|%5d)|[^/?#@:]*)(:[0-9]*)?((?:[/?#].*)?)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+_USUAL_FORM = "Write an address in its usual form."
+
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address belongs to a machine of the public Internet, and to no other."""
+    """Return whether an address belongs to a machine of the public Internet, and to no other."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_4)
     if address not in _GLOBAL_6 or any(address in network for network in _NOT_PUBLIC_6):
@@ -75,29 +94,67 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def canonical_host(host: str) -> str:
-    """Give the one spelling of a host: lower case, no trailing dot, addresses as they are printed.
+    """Return the one spelling of a host: lower case, no trailing dot, addresses as they print.
+
+    A name that is not ASCII is mapped and encoded by IDNA (UTS 46, STD 3 rules).
 
     Args:
-        host: As in a URL, an IPv6 address with or without its brackets.
+        host: Name or address without percent-encoding, IPv6 addresses with or without brackets.
 
     Raises:
-        BlockedAddress: It is an address in a form that resolvers read in different ways: decimal,
-            octal, hexadecimal or short, or with a zone.
-        BadUrl: It is no name either.
+        BlockedAddress: The host is an address in a form that resolvers read in different ways:
+            decimal, octal, hexadecimal, short, with a zone, or in letters that map to digits.
+        BadUrl: The host is neither a name nor an address.
     """
-    bare = host.lower().removeprefix("[").removesuffix("]")
+    plain = host if host.isascii() else _mapped_name(host)
+    bare = plain.lower()
+    if ":" in bare and bare.startswith("[") and bare.endswith("]"):
+        bare = bare[1:-1]
     try:
         address = ip_address(bare)
     except ValueError:
         if _NUMERIC.fullmatch(bare) or ":" in bare:
-            raise BlockedAddress("Write an address in its usual form.") from None
+            raise BlockedAddress(_USUAL_FORM) from None
         name = bare.removesuffix(".")
         if not (_NAME.fullmatch(name) and len(name) <= MAX_NAME_SIZE):
             raise BadUrl("The host is no name and no address.") from None
         return name
-    if "%" in bare:
-        raise BlockedAddress("An address has no zone here.")
+    if "%" in bare or plain != host:
+        raise BlockedAddress(_USUAL_FORM)
     return str(address)
+
+
+def _mapped_name(name: str) -> str:
+    try:
+        return idna.encode(name, uts46=True, std3_rules=True).decode("ascii")
+    except UnicodeError as error:
+        raise BadUrl("The host is no internationalized name.") from error
+
+
+def canonical_url(url: str) -> str:
+    """Return a URL with its host percent-decoded once (RFC 3986, 3.2.2) and in canonical spelling.
+
+    No parser can read another host in the result: it has letters, digits and the marks of names and
+    addresses only.
+
+    Args:
+        url: Absolute URL.
+
+    Raises:
+        BadUrl: The URL is malformed, holds credentials, or is neither `http` nor `https`.
+        BlockedAddress: As `canonical_host` raises.
+    """
+    parts = _URL.fullmatch(url)
+    if parts is None or not parts[3]:
+        raise BadUrl("Give an absolute http:// or https:// URL.")
+    scheme, userinfo, encoded, port, rest = parts.groups(default="")
+    if userinfo:
+        raise BadUrl("A URL must not hold credentials.")
+    try:
+        host = canonical_host(unquote(encoded, errors="strict"))
+    except UnicodeDecodeError as error:
+        raise BadUrl("The host is not encoded in UTF-8.") from error
+    return f"{scheme}{f'[{host}]' if ':' in host else host}{port}{rest}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING
 from quart_app.errors import PreconditionFailed
 
 if TYPE_CHECKING:
+    from quart_app.models import File
     from quart_app.protocol.headers import Headers
 
-__all__ = ["Outcome", "Validators", "evaluate", "http_date", "parse_http_date", "range_allowed"]
+__all__ = [
+    "Outcome",
+    "Validators",
+    "evaluate",
+    "http_date",
+    "parse_http_date",
+    "range_allowed",
+    "validators_of",
+]
 
 _ENTITY_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
@@ -28,7 +37,7 @@ _HTTP_DATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What tells one state of a file from another.
+    """Validators of a file (RFC 9110, 8.8).
 
     Attributes:
         etag: Strong entity tag, with its quotes.
@@ -37,6 +46,19 @@ class Validators:
 
     etag: str
     last_modified: datetime
+
+
+def validators_of(file: File, now: datetime) -> Validators:
+    """Return the validators of a file.
+
+    `last_modified` is never later than `now`, even if the clock was set back after the upload
+    (RFC 9110, 8.8.2.1). The field and the conditions use the same moment.
+
+    Args:
+        file: The file, which never changes: its digest identifies its only state.
+        now: Current moment.
+    """
+    return Validators(f'"{file.sha256}"', min(file.created_at, now))
 
 
 class Outcome(Enum):

@@ -9,18 +9,22 @@ from types import MappingProxyType
 from unicodedata import normalize
 from urllib.parse import quote, unquote_to_bytes
 
+from quart_app.models import KIB
 from quart_app.protocol.headers import QUOTED_STRING, TOKEN, parameters
+from quart_app.protocol.text import is_utf8
 
 __all__ = [
     "INLINE_SAFE",
     "MAX_MEDIA_TYPE_SIZE",
     "MAX_NAME_SIZE",
+    "SNIFF_SIZE",
     "content_disposition",
     "display_name",
     "guess_media_type",
     "inline_safe",
     "media_type",
     "parse_disposition_name",
+    "stated_media_type",
     "url_name",
 ]
 
@@ -30,6 +34,8 @@ MAX_NAME_SIZE = 255
 _MAX_EXTENSION_SIZE = 32
 #: Characters of a media type.
 MAX_MEDIA_TYPE_SIZE = 255
+#: Bytes of a file that are looked at to guess its charset.
+SNIFF_SIZE = 64 * KIB
 
 # Controls, separators of lines, marks that reorder or hide text, and halves of characters. The
 # joiners U+200C and U+200D stay: emoji and several scripts need them.
@@ -187,23 +193,38 @@ def url_name(name: str) -> str:
     return quote(name, safe="", errors="replace")
 
 
-def guess_media_type(name: str) -> str:
-    """Guess a media type from the extension of a name; `application/octet-stream` if unknown."""
+def guess_media_type(name: str, head: bytes = b"", *, complete: bool = True) -> str:
+    """Guess a media type from the extension of a name, and the charset of text from its bytes.
+
+    Browsers show text without a charset in the coding of their locale. ASCII is the same in all of
+    them, so an ASCII file needs none. XML declares its own coding, which a charset in the field
+    would override (RFC 7303, 3.2); JSON and other types outside `text/` are UTF-8 by definition.
+
+    Args:
+        name: Display name.
+        head: The first bytes of the file, up to `SNIFF_SIZE`.
+        complete: Whether these are all of its bytes.
+
+    Returns:
+        The media type; `application/octet-stream` for an unknown extension.
+    """
     # A relative path, as the name alone could pass for a URL: `data:text/html,x.png`.
     type_, encoding = _MIME_TYPES.guess_type(f"./{name.lower()}")
-    return _COMPRESSED.get(encoding or "") or type_ or "application/octet-stream"
+    guessed = _COMPRESSED.get(encoding or "") or type_ or "application/octet-stream"
+    if not guessed.startswith("text/") or guessed.endswith("xml") or (complete and head.isascii()):
+        return guessed
+    return f"{guessed}; charset=utf-8" if is_utf8(head, complete=complete) else guessed
 
 
-def media_type(header: str | None, name: str) -> str:
-    """Choose the media type of an upload.
+def stated_media_type(header: str | None) -> str | None:
+    """Return the media type that a client states.
 
     Args:
         header: `Content-Type` of the body or part, or None.
-        name: Display name, to guess from.
 
     Returns:
-        The client's word if it is a media type (RFC 9110, 8.3.1), otherwise the guess. What
-        `curl --data-binary` says unasked, `application/x-www-form-urlencoded`, is no word.
+        The field as it is; None if it is missing, is no media type (RFC 9110, 8.3.1), or is the
+        default of `curl --data-binary`, `application/x-www-form-urlencoded`.
     """
     stated = (header or "").strip(" \t")
     if (
@@ -211,8 +232,18 @@ def media_type(header: str | None, name: str) -> str:
         or not _MEDIA_TYPE.fullmatch(stated)
         or _essence(stated) == "application/x-www-form-urlencoded"
     ):
-        return guess_media_type(name)
+        return None
     return stated
+
+
+def media_type(header: str | None, name: str) -> str:
+    """Return the media type that a client states, otherwise a guess from the name.
+
+    Args:
+        header: `Content-Type` of the body or part, or None.
+        name: Display name.
+    """
+    return stated_media_type(header) or guess_media_type(name)
 
 
 def inline_safe(media_type: str) -> bool:

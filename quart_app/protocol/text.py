@@ -3,10 +3,41 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 from quart_app.errors import NotText
 
-__all__ = ["LineCounter", "TextDecoder"]
+__all__ = ["LineCounter", "TextDecoder", "is_utf8", "spreadsheet_cell"]
+
+#: Valid UTF-8, and yet another coding: NUL as in UTF-16, and the escapes of ISO-2022.
+_OTHER_CODING = re.compile(rb"\x00|\x1b[$()]")
+
+#: Places before a formula. East Asian versions of Excel run full-width signs too.
+_FORMULA = re.compile(r"(?:^|(?<=;))(?=['=+\-@\t\r\n＝＋－＠])")
+
+
+def is_utf8(data: bytes, *, complete: bool = True) -> bool:
+    """Return whether the bytes are text in UTF-8.
+
+    Args:
+        data: The text or its beginning.
+        complete: Whether the text ends here; else the last character may be cut.
+    """
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=complete)
+    except UnicodeDecodeError:
+        return False
+    return _OTHER_CODING.search(data) is None
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Escape a cell of CSV that a spreadsheet would run as a formula (OWASP, "CSV Injection").
+
+    An apostrophe goes before a character that begins a formula, and before an apostrophe, so that
+    its removal at the same places restores the text. The places are the beginning of the cell and
+    each semicolon: spreadsheets of many locales separate cells there.
+    """
+    return _FORMULA.sub("'", text)
 
 
 class LineCounter:

@@ -13,13 +13,17 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import InformationalResponse, Response
 from hypercorn.protocol.h11 import H11Protocol
 
+from quart_app.protocol.caching import NO_STORE
 from quart_app.protocol.http1 import BulkConnection
 from quart_app.protocol.problems import PROBLEM_TYPE, code_of, problem_json
 from quart_app.server.sendfile import FileBody, FileData
-from quart_app.server.stream import GONE_STATE, Stream
+from quart_app.server.stream import Stream
+from quart_app.streaming import descriptors_short
 
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
+
+    from quart_app.server.stream import ConnectionState
 
 __all__ = ["Http1"]
 
@@ -64,7 +68,8 @@ class Http1(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ended = asyncio.Event()
-        self.can_read = cast("Any", _Turn(self._ended, self.connection_state[GONE_STATE]))
+        gone = cast("ConnectionState", self.connection_state).gone
+        self.can_read = cast("Any", _Turn(self._ended, gone))
         self.connection = BulkConnection(
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
@@ -117,7 +122,9 @@ class Http1(H11Protocol):
 
     async def stream_send(self, event: Event) -> None:
         """Send what a stream says, interim answers included."""
-        if isinstance(event, Response) and self.context.terminated.is_set():
+        if isinstance(event, Response) and (
+            self.context.terminated.is_set() or descriptors_short()
+        ):
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         if isinstance(event, FileBody):
             data = h11.Data(data=cast("bytes", event.file))
@@ -130,19 +137,19 @@ class Http1(H11Protocol):
         else:
             await super().stream_send(event)
 
-    def end(self) -> bool:
-        """Take the client's end of the connection for closed; it may still read its answer.
+    def end(self) -> Stream | None:
+        """Note that the client has closed its sending side; it may still read its answer.
 
         Returns:
-            Whether an answer is under way; the connection closes itself after that.
+            The stream whose answer is under way, which closes the connection at its end; or None.
         """
         self._ended.set()
         if not isinstance(self.stream, Stream):
-            return False
+            return None
         self.stream.ended.set()
         if not self.stream.complete:
             self.stream.cut()
-        return True
+        return self.stream
 
     async def _maybe_recycle(self) -> None:
         # Hypercorn closes without a word where a stop comes into an answer that did not say
@@ -165,6 +172,7 @@ class Http1(H11Protocol):
         headers = [
             (b"content-type", PROBLEM_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
+            (b"cache-control", NO_STORE.encode()),
             (b"connection", b"close"),
             *self.config.response_headers("h11"),
         ]

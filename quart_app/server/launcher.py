@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ class Launcher:
             CannotStart: An address cannot be had, or a worker did not start.
         """
         self._listeners = listen(self._settings)
+        _watch_children_without_threads()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._begin_stop)
@@ -175,7 +177,7 @@ class Launcher:
         pulse = Pulse()
         try:
             process = await self._process(slot, pulse.worker_end)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no process, descriptor or thread to be had
             pulse.close()
             LOG.warning("cannot start a worker", extra={"cause": repr(error)})
             return False
@@ -237,6 +239,20 @@ class Launcher:
             self._begin_stop()
         while self._tasks:  # a worker that has just come to serve adds one
             await asyncio.gather(*self._tasks)
+
+
+def _watch_children_without_threads() -> None:
+    """Have Python 3.11 watch processes by descriptors, as later versions do by themselves.
+
+    Else it starts a thread for each process, after the process, and loses sight of the process
+    where no thread can be started.
+    """
+    if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
+        with suppress(OSError):
+            os.close(os.pidfd_open(os.getpid()))  # older kernels refuse
+            watcher = asyncio.PidfdChildWatcher()
+            watcher.attach_loop(asyncio.get_running_loop())
+            asyncio.set_child_watcher(watcher)
 
 
 def _notify(state: str) -> None:

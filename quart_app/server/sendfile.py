@@ -11,7 +11,7 @@ from hypercorn.events import Event
 from hypercorn.protocol.events import Event as StreamEvent
 
 from quart_app.models import KIB
-from quart_app.streaming import FileCut, in_thread
+from quart_app.streaming import FileCut, SharedDescriptor, in_thread
 
 __all__ = ["CAN_SEND_FILES", "FileBody", "FileData", "Sending", "send_file"]
 
@@ -76,9 +76,10 @@ async def send_file(connected: int, file: Sending) -> None:
 
     Raises:
         FileCut: The file is shorter than the range.
+        Overloaded: No thread can be had; nothing was sent.
         OSError: As `os.sendfile` does; a `ConnectionError` if the other side is gone.
     """
-    own = os.dup(connected)
+    own = SharedDescriptor(os.dup(connected))
     try:
         while True:
             await in_thread(_send_some, own, file)
@@ -86,19 +87,20 @@ async def send_file(connected: int, file: Sending) -> None:
                 return
             await _writable(own)
     finally:
-        os.close(own)
+        own.close()
 
 
-def _send_some(connected: int, file: Sending) -> None:
+def _send_some(connected: SharedDescriptor, file: Sending) -> None:
     """Send until the socket takes no more, blocking for the file alone."""
-    while left := file.size - file.sent:
-        try:
-            step = _send_once(connected, file.descriptor, file.start + file.sent, left)
-        except BlockingIOError:
-            return
-        if step == 0:
-            raise FileCut(f"{left} bytes are missing")
-        file.sent += step
+    with connected.used() as number:
+        while left := file.size - file.sent:
+            try:
+                step = _send_once(number, file.descriptor, file.start + file.sent, left)
+            except BlockingIOError:
+                return
+            if step == 0:
+                raise FileCut(f"{left} bytes are missing")
+            file.sent += step
 
 
 def _send_once(connected: int, file: int, position: int, size: int) -> int:
@@ -113,10 +115,11 @@ def _send_once(connected: int, file: int, position: int, size: int) -> int:
         return os.write(connected, data) if data else 0
 
 
-async def _writable(descriptor: int) -> None:
+async def _writable(connected: SharedDescriptor) -> None:
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_writer(descriptor, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_writer(descriptor)
+    with connected.used() as number:
+        loop.add_writer(number, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_writer(number)

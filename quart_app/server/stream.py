@@ -14,24 +14,37 @@ from quart_app.server.sendfile import CAN_SEND_FILES, FileBody, Sending
 from quart_app.streaming import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from hypercorn.protocol.events import Event
     from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendEvent
 
-__all__ = ["GONE_STATE", "UNSENT_STATE", "Stream"]
-
-#: Where a stream finds `Intake.gone`, in the state that Hypercorn gives every request.
-GONE_STATE = "quart_app.gone"
-
-#: Where a stream finds `Connection.unsent`, in the same.
-UNSENT_STATE = "quart_app.unsent"
+__all__ = ["ConnectionState", "Stream"]
 
 CONTINUE = 100
 EARLY_HINTS = 103
 
 #: Versions that know interim answers.
 INTERIM_VERSIONS = {"1.1", "2"}
+
+
+class ConnectionState(dict[str, Any]):
+    """The state of the application's lifespan, with the facts of one connection as attributes.
+
+    Hypercorn passes this object to the protocols of the connection. Applications receive a plain
+    copy of its items (`scope["state"]`), which has none of the attributes.
+
+    Attributes:
+        gone: Set once the client is disconnected; its bytes may still wait to be read.
+        unsent: Returns the bytes written to the connection that its client has not acknowledged.
+    """
+
+    def __init__(
+        self, state: Mapping[str, Any], gone: asyncio.Event, unsent: Callable[[], int]
+    ) -> None:
+        super().__init__(state)
+        self.gone = gone
+        self.unsent = unsent
 
 
 class Stream(HTTPStream):
@@ -88,6 +101,7 @@ class Stream(HTTPStream):
         self._expecting = event.http_version in INTERIM_VERSIONS and any(
             value.lower() == b"100-continue" for value in expect
         )
+        self._connection = cast("ConnectionState", event.state)
         await super().handle(event)
         self.app_put = self.inbox.put
 
@@ -107,18 +121,17 @@ class Stream(HTTPStream):
         send: Callable[[ASGISendEvent], Awaitable[None]],
         *bridges: Any,
     ) -> None:
-        gone, unsent = (scope["state"].pop(name) for name in (GONE_STATE, UNSENT_STATE))
         extensions, version = scope["extensions"], scope["http_version"]
         if version in INTERIM_VERSIONS:
             extensions["http.response.early_hint"] = {}
         if CAN_SEND_FILES and scope["scheme"] == "http" and version != "2":
             extensions[ZERO_COPY] = {}
         extensions[SERVER_EXTENSION] = ServerAbilities(
-            unsent=self.unsent or unsent,
+            unsent=self.unsent or self._connection.unsent,
             interim=version in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
             ended=self.ended,
-            gone=self.gone or gone,
+            gone=self.gone or self._connection.gone,
         )
         try:
             await app(scope, self._receive, send, *bridges)

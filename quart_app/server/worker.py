@@ -16,6 +16,7 @@ from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 
 from quart_app.errors import CannotStart
+from quart_app.server.accepting import Acceptor
 from quart_app.server.connection import Connection
 from quart_app.server.memory import return_memory
 from quart_app.server.pulse import READY, beat, beat_interval
@@ -23,6 +24,7 @@ from quart_app.server.seams import fix_hypercorn
 from quart_app.server.sockets import BACKLOG
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from quart import Quart
@@ -58,7 +60,8 @@ def serve(
     Raises:
         CannotStart: The application did not start.
     """
-    fix_hypercorn()
+    # Uploads of half-closed clients may wait for a slow disk.
+    fix_hypercorn(half_closed_timeout=settings.stall_timeout)
     _raise_descriptor_limit()
     factory = uvloop.new_event_loop if settings.loop == "uvloop" else None
     try:
@@ -75,7 +78,7 @@ async def _serve(
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    servers = _remember_servers(loop)
+    servers = _replace_servers(loop)
 
     async def until_stopped() -> None:
         # Hypercorn calls this once it accepts connections.
@@ -84,7 +87,8 @@ async def _serve(
         on_stop()
         # Hypercorn's own timeout is not looked at on uvloop, nor from Python 3.12.1 on.
         loop.call_later(settings.drain, Connection.cancel_all)
-        await _stop_listening(loop, servers)
+        for server in servers:
+            server.close()
         # Hypercorn waits for those connections only that it knows by now.
         await asyncio.sleep(HANDSHAKE_SECONDS if settings.certfile else SETTLING_SECONDS)
 
@@ -105,28 +109,23 @@ async def _serve(
     trimming.cancel()
 
 
-def _remember_servers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
-    servers: list[asyncio.Server] = []
-    create_server = loop.create_server
+def _replace_servers(loop: asyncio.AbstractEventLoop) -> list[Acceptor]:
+    """Have a loop make servers of ours, and return the list of those it has made."""
+    servers: list[Acceptor] = []
 
-    async def create_and_remember(*args: Any, **options: Any) -> asyncio.Server:
-        servers.append(await create_server(*args, **options))
+    async def create_server(
+        factory: Callable[[], asyncio.BaseProtocol],
+        *_: Any,
+        sock: socket.socket,
+        backlog: int,
+        **options: Any,
+    ) -> Acceptor:
+        sock.listen(backlog)
+        servers.append(Acceptor(sock, factory, options))
         return servers[-1]
 
-    loop.create_server = create_and_remember  # type: ignore[method-assign]
+    loop.create_server = create_server  # type: ignore[assignment, method-assign]
     return servers
-
-
-async def _stop_listening(loop: asyncio.AbstractEventLoop, servers: list[asyncio.Server]) -> None:
-    """Close all listeners; Hypercorn waits between two of them for all connections of the first."""
-    # What asyncio has accepted becomes a server's a turn later, and is never served nor closed
-    # when that server was closed meanwhile.
-    for server in servers:
-        for listener in server.sockets:
-            loop.remove_reader(listener.fileno())
-    await asyncio.sleep(0)
-    for server in servers:
-        server.close()
 
 
 def _config(settings: Settings, listeners: tuple[int, ...]) -> Config:

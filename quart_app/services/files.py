@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from quart_app.errors import CatalogUnavailable, NotFound, StorageError
+from quart_app.errors import CatalogBusy, CatalogUnavailable, NotFound, StorageError
 from quart_app.models import File
-from quart_app.streaming import uninterrupted
+from quart_app.protocol.names import SNIFF_SIZE, guess_media_type
+from quart_app.protocol.records import dump_record
+from quart_app.streaming import tee_head, uninterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Callable,
+        Mapping,
+        Sequence,
+    )
 
     from quart_app.catalog import Catalog
     from quart_app.models import Position
-    from quart_app.storage import Reader, Store, Stored
+    from quart_app.storage import Blob, Measured, Reader, Store
 
 __all__ = ["Files", "Upload"]
 
@@ -27,6 +35,9 @@ LOG = structlog.get_logger("quart_app.files")
 
 #: Rows fetched at once where a whole list is walked.
 PAGE_ROWS = 500
+
+#: Expired files deleted at once, with one commit.
+BATCH_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +47,20 @@ class Upload:
     Attributes:
         chunks: Its bytes, read once.
         name: Display name.
-        media_type: Media type.
+        media_type: Media type that the client states, or None: guessed from name and first bytes.
         digests: Digests it must have, by their names in RFC 9530.
         lifetime: How long it is kept, or None for ever.
     """
 
     chunks: AsyncIterable[bytes]
     name: str
-    media_type: str
+    media_type: str | None
     digests: Mapping[str, bytes] = field(default_factory=dict)
     lifetime: timedelta | None = None
 
 
 def utc_now() -> datetime:
-    """Give the current time, UTC."""
+    """Return the current time, UTC."""
     return datetime.now(UTC)
 
 
@@ -57,8 +68,8 @@ class Files:
     """Stores, finds, lists and deletes files.
 
     Args:
-        store: Keeps the bytes.
-        catalog: Keeps what is known of them.
+        store: Holds the bytes.
+        catalog: Holds an entry for each file.
         now: Clock, in UTC.
     """
 
@@ -66,7 +77,7 @@ class Files:
         self, store: Store, catalog: Catalog, now: Callable[[], datetime] = utc_now
     ) -> None:
         self.store = store
-        self._catalog = catalog
+        self.catalog = catalog
         self._now = now
 
     async def add(self, uploads: AsyncIterable[Upload]) -> list[File]:
@@ -82,41 +93,53 @@ class Files:
             StorageError: The bytes cannot be kept.
             CatalogError: The entries cannot be written.
         """
+        arrived: list[File] = []
         async with AsyncExitStack() as stack:
-            arrived: list[tuple[File, Stored]] = []
+            blobs: list[Blob] = []
             async for upload in uploads:
-                stored = await stack.enter_async_context(
-                    self.store.put(upload.chunks, upload.digests)
-                )
-                arrived.append((self._file(upload, stored), stored))
-            await uninterrupted(self._enter(arrived))
-        return [file for file, _ in arrived]
+                head = bytearray()
+                describe = self._describing(upload, head, arrived)
+                async with aclosing(tee_head(upload.chunks, head, SNIFF_SIZE)) as chunks:
+                    put = self.store.put(chunks, upload.digests, describe)
+                    blobs.append((await stack.enter_async_context(put)).blob)
+            await uninterrupted(self._enter(arrived, blobs))
+        return arrived
 
     async def add_one(self, upload: Upload) -> File:
         """Store one file; raises as `add` does."""
         return (await self.add(_alone(upload)))[0]
 
-    def _file(self, upload: Upload, stored: Stored) -> File:
-        now = self._now()
-        expires_at = None if upload.lifetime is None else now + upload.lifetime
-        return File(
-            id=stored.key,
-            name=upload.name,
-            size=stored.size,
-            media_type=upload.media_type,
-            sha256=stored.sha256,
-            created_at=now,
-            expires_at=expires_at,
-        )
+    def _describing(
+        self, upload: Upload, head: bytearray, arrived: list[File]
+    ) -> Callable[[Measured], bytes]:
+        """Return a function that adds the file of an upload to a list, and returns its record."""
 
-    async def _enter(self, arrived: list[tuple[File, Stored]]) -> None:
+        def describe(measured: Measured) -> bytes:
+            now, complete = self._now(), len(head) == measured.size
+            guessed = guess_media_type(upload.name, bytes(head), complete=complete)
+            head.clear()  # a form has many files, and this function lives as long as the form
+            file = File(
+                id=measured.key,
+                name=upload.name,
+                size=measured.size,
+                media_type=upload.media_type or guessed,
+                sha256=measured.sha256,
+                created_at=now,
+                expires_at=None if upload.lifetime is None else now + upload.lifetime,
+            )
+            arrived.append(file)
+            return dump_record(file)
+
+        return describe
+
+    async def _enter(self, arrived: list[File], blobs: list[Blob]) -> None:
         try:
-            await self._catalog.add([file for file, _ in arrived])
-        except CatalogUnavailable:
-            # The rows may be there all the same: only the sweep can tell, and removes the bytes.
-            _keep(arrived)
+            await self.catalog.add(arrived)
+        except CatalogUnavailable as error:
+            if not isinstance(error, CatalogBusy):  # the rows may be there all the same
+                _keep(blobs)
             raise
-        _keep(arrived)
+        _keep(blobs)
 
     async def get(self, file_id: str) -> File:
         """Find a file.
@@ -124,21 +147,42 @@ class Files:
         Raises:
             NotFound: There is none, or it has expired.
         """
-        file = await self._catalog.get(file_id, now=self._now())
+        file = await self.catalog.get(file_id, now=self._now())
         if file is None:
             raise NotFound
         return file
 
-    def open(self, file: File) -> AbstractAsyncContextManager[Reader]:
+    @asynccontextmanager
+    async def open(self, file: File) -> AsyncIterator[Reader]:
         """Open the bytes of a file.
 
         Raises:
-            NotFound: It was deleted meanwhile.
+            NotFound: The file was deleted meanwhile, or its bytes are missing.
         """
-        return self.store.open(file.id)
+        async with AsyncExitStack() as stack:
+            try:
+                reader = await stack.enter_async_context(self.store.open(file.id))
+            except NotFound:
+                await self._report_missing(file)
+                raise
+            yield reader
+
+    async def require_bytes(self, file: File) -> None:
+        """Return if the bytes of a file are there.
+
+        Raises:
+            NotFound: The file was deleted meanwhile, or its bytes are missing.
+        """
+        if not await self.store.exists(file.id):
+            await self._report_missing(file)
+            raise NotFound
+
+    async def _report_missing(self, file: File) -> None:
+        if await self.catalog.known([file.id]):
+            LOG.error("bytes are missing", id=file.id, size=file.size)
 
     def relative_path(self, file: File) -> str | None:
-        """Give the path of a file's bytes as `PathReporting` does, or None where there is none."""
+        """Return the path of a file's bytes as `PathReporting` does, or None."""
         return self.store.relative_path(file.id)
 
     async def page(self, *, limit: int, after: Position | None = None) -> list[File]:
@@ -148,7 +192,7 @@ class Files:
             limit: Most files to give.
             after: Where the page before ended.
         """
-        return await self._catalog.page(limit=limit, after=after, now=self._now())
+        return await self.catalog.page(limit=limit, after=after, now=self._now())
 
     async def all(self) -> AsyncGenerator[File]:
         """Walk all files, newest first, holding a page at a time."""
@@ -165,30 +209,27 @@ class Files:
             NotFound: There is none, or it has expired.
         """
         await self.get(file_id)
-        if not await uninterrupted(self._remove(file_id)):
+        if not await uninterrupted(self._remove([file_id])):
             raise NotFound
 
-    async def _remove(self, file_id: str) -> bool:
-        # A crash between the two leaves bytes that nobody knows, for the sweep.
-        if not await self._catalog.remove(file_id):
-            return False
-        try:
-            await self.store.delete(file_id)
-        except StorageError as error:
-            LOG.warning("bytes left to the sweep", id=file_id, cause=repr(error.__cause__))
-        return True
-
-    async def sweep(self) -> int:
-        """Remove expired files and what crashes left.
-
-        Returns:
-            How many files and leftovers were removed.
-        """
+    async def delete_expired(self) -> int:
+        """Delete the files that have expired, a batch at a time; return their number."""
         removed = 0
-        while files := await self._catalog.expired(now=self._now(), limit=PAGE_ROWS):
-            for file in files:
-                removed += await self._remove(file.id)
-        return removed + await self.store.sweep(self._catalog.known)
+        while files := await self.catalog.expired(now=self._now(), limit=BATCH_ROWS):
+            removed += await uninterrupted(self._remove([file.id for file in files]))
+        return removed
+
+    async def _remove(self, ids: Sequence[str]) -> int:
+        await (
+            self.store.check()
+        )  # else the entries would go, and the bytes come back with the volume
+        # A crash between the two leaves bytes without an entry, which the sweep finds.
+        removed = sorted(await self.catalog.remove(ids))
+        try:
+            await self.store.delete(removed)
+        except StorageError as error:
+            LOG.warning("bytes left to the sweep", ids=removed[:10], cause=repr(error.__cause__))
+        return len(removed)
 
     async def check(self) -> None:
         """Do nothing if storage and catalog answer.
@@ -198,12 +239,12 @@ class Files:
             CatalogUnavailable: The catalog does not answer.
         """
         await self.store.check()
-        await self._catalog.ping()
+        await self.catalog.ping()
 
 
-def _keep(arrived: list[tuple[File, Stored]]) -> None:
-    for _, stored in arrived:
-        stored.blob.keep()
+def _keep(blobs: list[Blob]) -> None:
+    for blob in blobs:
+        blob.keep()
 
 
 async def _alone(upload: Upload) -> AsyncGenerator[Upload]:

@@ -16,7 +16,7 @@ from quart_app.protocol.forwarding import (
     value_of,
 )
 from quart_app.protocol.headers import as_utf8, is_coded
-from quart_app.protocol.names import display_name, media_type, parse_disposition_name
+from quart_app.protocol.names import display_name, parse_disposition_name, stated_media_type
 from quart_app.services.files import Upload
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Relaying:
             size = _whole_size(answer)
             await self._files.store.admit(size)
             shown = display_name(name or _name_of(answer))
-            kind = media_type(value_of(answer.fields, "content-type"), shown)
+            kind = stated_media_type(value_of(answer.fields, "content-type"))
             return await self._files.add_one(Upload(answer.chunks, shown, kind, lifetime=lifetime))
 
     @asynccontextmanager

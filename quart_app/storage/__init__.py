@@ -4,21 +4,23 @@ from quart_app.storage.contract import (
     Blob,
     Driver,
     FileReading,
-    Known,
+    Found,
     PathReporting,
     Reader,
     SpaceReporting,
 )
-from quart_app.storage.local import LocalDriver
+from quart_app.storage.local import MIN_FREE, LocalDriver
 from quart_app.storage.memory import MemoryDriver
-from quart_app.storage.store import Store, Stored, new_key
+from quart_app.storage.store import Measured, Store, Stored, new_key
 
 __all__ = [
+    "MIN_FREE",
     "Blob",
     "Driver",
     "FileReading",
-    "Known",
+    "Found",
     "LocalDriver",
+    "Measured",
     "MemoryDriver",
     "PathReporting",
     "Reader",

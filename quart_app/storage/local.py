@@ -1,47 +1,33 @@
-"""Blobs as files of one directory tree.
+"""Blobs as files of one directory tree, laid out as `tree` describes.
 
-A blob is written beside its final name, synced, renamed and its directory synced; its descriptor
-stays locked (`flock`) until the caller has made it somebody's. A crash releases the lock, so
-whatever is unlocked and unknown is a leftover, in whichever process it began.
+A blob is written beside its final name, synced, renamed and its directory synced. Unfinished
+writes carry the name of a lock that their process holds; the kernel releases the lock with the
+process, so an unfinished write without a locked name is a leftover.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from quart_app.errors import NotFound, StorageUnavailable
-from quart_app.models import KIB
-from quart_app.streaming import (
-    FileRange,
-    chained,
-    disk_errors,
-    in_thread,
-    read_range,
-    write_all,
-    write_pieces,
-    written,
-)
+from quart_app.models import MIB
+from quart_app.storage.blobfile import SMALL_SIZE, Reader, WriterLock, Writing
+from quart_app.storage.tree import Tree
+from quart_app.streaming import chained, disk_errors, in_thread, write_pieces, written
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from datetime import date
     from pathlib import Path
 
-    from quart_app.models import ByteRange
-    from quart_app.storage.contract import Known
+    from quart_app.storage.contract import Found
     from quart_app.streaming import Piece
 
-__all__ = ["LocalDriver"]
+__all__ = ["MIN_FREE", "LocalDriver"]
 
-PART_SUFFIX = ".part"
-
-#: Bytes up to which a visit to a thread costs more than what is done there.
-SMALL_SIZE = 64 * KIB
-
-#: Leading characters of a key that name its directory: 1,024 directories.
-SHARD_LENGTH = 2
+#: Default for the bytes that writes leave free: what is deleted must be able to be deleted.
+MIN_FREE = 2 * MIB
 
 
 class LocalDriver:
@@ -49,36 +35,37 @@ class LocalDriver:
 
     Args:
         root: An existing directory on a file system with POSIX rename and `flock`.
+        min_free: Bytes of the file system that uploads leave free.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, *, min_free: int = MIN_FREE) -> None:
+        self._tree = Tree(root, min_free)
+        self._lock = WriterLock(self._tree.writers)
+        self._unkept: set[str] = set()
 
     def relative_path(self, key: str) -> str:
-        """Give the path of a blob below `root`; see `PathReporting.relative_path`."""
-        return f"{key[:SHARD_LENGTH]}/{key}"
-
-    def _path(self, key: str) -> Path:
-        return self._root / self.relative_path(key)
+        """Return the path of a blob below `root`; see `PathReporting.relative_path`."""
+        return str(self._tree.path(key).relative_to(self._tree.root))
 
     @asynccontextmanager
-    async def put(self, key: str, pieces: AsyncIterator[Piece]) -> AsyncIterator[_Writing]:
-        """Write a blob; see `Driver.put`. What `pieces` raises may be no `OSError`."""
-        writing = _Writing(self._path(key))
+    async def put(
+        self, key: str, pieces: AsyncIterator[Piece], describe: Callable[[], bytes]
+    ) -> AsyncIterator[Writing]:
+        """Write a blob; see `Driver.put`."""
+        writing = Writing(self._tree, self._lock, key)
+        self._unkept.add(key)
         try:
-            with disk_errors():
-                await _write(writing, pieces)
+            await _write(writing, pieces, describe)
             yield writing
         finally:
-            if writing.kept:
-                writing.close()  # synced long ago: this only lets go of the lock
-            else:
+            if not writing.kept:
                 await written(writing.discard)
+            self._unkept.discard(key)
 
     @asynccontextmanager
-    async def open(self, key: str) -> AsyncIterator[_Reader]:
+    async def open(self, key: str) -> AsyncIterator[Reader]:
         """Open a blob; see `Driver.open`."""
-        reader = _Reader(self._path(key))
+        reader = Reader(self._tree, key)
         try:
             with disk_errors():
                 try:
@@ -89,170 +76,93 @@ class LocalDriver:
         finally:
             reader.close()
 
-    async def delete(self, key: str) -> None:
-        """Remove a blob; see `Driver.delete`."""
-        with disk_errors(), suppress(FileNotFoundError):
-            await written(self._path(key).unlink)
-
-    async def sweep(self, known: Known) -> int:
-        """Remove leftovers, a directory at a time; see `Driver.sweep`."""
-        removed = 0
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove blobs; see `Driver.delete`."""
         with disk_errors():
-            for directory in await in_thread(self._shards):
-                names = await in_thread(os.listdir, directory)
-                unfinished = [name for name in names if name.endswith(PART_SUFFIX)]
-                whole = sorted(set(names) - set(unfinished))
-                orphans = set(whole) - await known(whole) if whole else set()
-                for name in [*unfinished, *orphans]:
-                    removed += await _removed(directory / name, known)
-        return removed
+            await written(_each, self._tree.delete, keys)
 
-    def _shards(self) -> list[Path]:
-        """Only what this driver made: `lost+found` and the like are not its own."""
-        return [path for path in self._root.glob("?" * SHARD_LENGTH) if path.is_dir()]
+    async def look(self, key: str) -> Found | None:
+        """Return what is known of a blob; see `Driver.look`."""
+        with disk_errors():
+            return await in_thread(self._tree.look, key)
+
+    async def walk(self) -> AsyncGenerator[list[str]]:
+        """List the keys of all blobs, a directory at a time; see `Driver.walk`."""
+        with disk_errors():
+            shards = await in_thread(self._tree.shards)
+        for shard in shards:
+            with disk_errors():
+                keys = await in_thread(self._tree.keys, shard)
+            yield sorted(set(keys) - self._unkept)
+
+    async def walk_aside(self) -> AsyncGenerator[tuple[date, list[str]]]:
+        """List the keys of the blobs that are set aside; see `Driver.walk_aside`."""
+        with disk_errors():
+            days = await in_thread(self._tree.days)
+        for day, directory in days:
+            with disk_errors():
+                keys = await in_thread(self._tree.keys, directory)
+            yield day, sorted(keys)
+
+    async def set_aside(self, keys: Sequence[str], day: date) -> None:
+        """Move blobs out of the way; see `Driver.set_aside`."""
+        with disk_errors():
+            await written(_each, self._tree.set_aside, keys, day)
+
+    async def restore(self, keys: Sequence[str]) -> None:
+        """Bring blobs back; see `Driver.restore`."""
+        with disk_errors():
+            await written(_each, self._tree.restore, keys)
+
+    async def clean(self, *, dry_run: bool = False) -> int:
+        """Remove leftovers of ended processes; see `Driver.clean`."""
+        with disk_errors():
+            return await written(lambda: self._tree.clean(dry_run=dry_run))
+
+    async def identity(self) -> str | None:
+        """Return the identity of the directory; see `Driver.identity`."""
+        with disk_errors():
+            return await in_thread(self._tree.identity)
+
+    async def set_identity(self, identity: str) -> None:
+        """Mark the directory; see `Driver.set_identity`."""
+        with disk_errors():
+            await written(self._tree.set_identity, identity)
 
     async def check(self) -> None:
         """See `Driver.check`."""
-        if not await in_thread(os.access, self._root, os.R_OK | os.W_OK | os.X_OK):
-            raise StorageUnavailable
+        with disk_errors():
+            if not await in_thread(self._tree.is_writable):
+                raise StorageUnavailable
 
     async def free_space(self) -> int:
-        """Give the bytes that an unprivileged user may still write."""
+        """Return the bytes that uploads may still write."""
         with disk_errors():
-            status = await in_thread(os.statvfs, self._root)
-        return status.f_bavail * status.f_frsize
+            return await in_thread(self._tree.free_space)
+
+    async def close(self) -> None:
+        """Release the lock of this process; see `Driver.close`."""
+        with disk_errors():
+            await written(self._lock.release)
 
 
-async def _write(writing: _Writing, pieces: AsyncIterator[Piece]) -> None:
-    """Write a blob; a small one in one visit to a thread, as four cost more than its bytes."""
+async def _write(
+    writing: Writing, pieces: AsyncIterator[Piece], describe: Callable[[], bytes]
+) -> None:
+    """Write a blob; a small one in one hop to a thread, as four cost more than its bytes."""
     begun: list[Piece] = [await anext(pieces, [])]
     if sum(map(len, begun[0])) < SMALL_SIZE:
-        following = await anext(pieces, None)  # and with it the checks at the end
+        following = await anext(pieces, None)  # the source checks its end here
         if following is None:
-            await written(writing.store, begun[0])
+            await written(writing.store, begun[0], describe())
             return
         begun.append(following)
     await written(writing.create)
     async with aclosing(chained(begun, pieces)) as whole:
-        await write_pieces(writing.descriptor, whole)
-    await written(writing.publish)
+        await write_pieces(writing.descriptor, whole, writing.write)
+    await written(writing.publish, describe())
 
 
-async def _removed(path: Path, known: Known) -> bool:
-    """Remove a leftover, unless its writer is alive or has just made it somebody's."""
-    claim = _Claim(path)
-    try:
-        return (
-            await written(claim.take)
-            and not await known([path.name])
-            and await written(claim.remove)
-        )
-    finally:
-        claim.close()
-
-
-class _Descriptor:
-    """A file whose descriptor is closed exactly once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.descriptor = -1
-
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-
-class _Writing(_Descriptor):
-    """A blob from its first byte to its owner; methods but `keep` block."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._part = path.with_name(path.name + PART_SUFFIX)
-        self._named = self._part
-        self.kept = False
-
-    def store(self, piece: Piece) -> None:
-        self.create()
-        write_all(self.descriptor, piece)
-        self.publish()
-
-    def create(self) -> None:
-        while True:
-            self.descriptor = self._open()
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            if os.fstat(self.descriptor).st_nlink:
-                return
-            # A sweep took it for a leftover between the two calls.
-            self.close()
-
-    def _open(self) -> int:
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        try:
-            return os.open(self._part, flags, 0o640)
-        except FileNotFoundError:
-            self._part.parent.mkdir(exist_ok=True)
-            _sync(self._part.parent.parent)
-            return os.open(self._part, flags, 0o640)
-
-    def publish(self) -> None:
-        os.fsync(self.descriptor)
-        self._part.rename(self._path)
-        self._named = self._path
-        _sync(self._path.parent)
-
-    def keep(self) -> None:
-        self.kept = True
-
-    def discard(self) -> None:
-        if self.descriptor >= 0:
-            with suppress(OSError):  # a sweep finishes what fails here
-                self._named.unlink()
-        self.close()
-
-
-class _Reader(_Descriptor):
-    """An open blob; a small one is read while it is opened, which spares a visit to a thread."""
-
-    size = 0
-    _content: bytes | None = None
-
-    def open(self) -> None:
-        self.descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self.descriptor).st_size
-        if self.size < SMALL_SIZE:
-            self._content = os.pread(self.descriptor, self.size, 0)
-
-    def file_range(self, wanted: ByteRange) -> FileRange | None:
-        return FileRange(self.descriptor, wanted) if self._content is None else None
-
-    def chunks(self, wanted: ByteRange) -> AsyncGenerator[bytes]:
-        if self._content is None:
-            return read_range(self.descriptor, wanted)
-        return chained([self._content[wanted.start : wanted.stop]])
-
-
-class _Claim(_Descriptor):
-    """A leftover to be, locked so that nobody can think it alive."""
-
-    def take(self) -> bool:
-        try:
-            self.descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (FileNotFoundError, BlockingIOError):
-            return False
-        return True
-
-    def remove(self) -> bool:
-        self._path.unlink(missing_ok=True)
-        self.close()  # here, as it frees the blocks, which takes long for a large file
-        return True
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _each(func: Callable[..., None], keys: Sequence[str], *args: object) -> None:
+    for key in keys:
+        func(key, *args)

@@ -14,13 +14,20 @@ from quart_app.storage.contract import PathReporting, SpaceReporting
 from quart_app.streaming import Digests, gathered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Callable,
+        Mapping,
+        Sequence,
+    )
     from contextlib import AbstractAsyncContextManager
 
-    from quart_app.storage.contract import Blob, Driver, Known, Reader
+    from quart_app.storage.contract import Blob, Driver, Reader
     from quart_app.streaming import Piece
 
-__all__ = ["Store", "Stored", "new_key"]
+__all__ = ["Measured", "Store", "Stored", "new_key"]
 
 #: Smaller bodies are not worth asking for the free space: writing them tells.
 WORTH_ASKING_SIZE = 1 * MIB
@@ -32,12 +39,25 @@ def new_key() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A blob that is durable, and removed again unless `blob.keep()` is called."""
+class Measured:
+    """What the store found out about a stream.
+
+    Attributes:
+        key: Key of its blob.
+        size: Length in bytes.
+        sha256: SHA-256 of the bytes, 64 hexadecimal digits.
+    """
 
     key: str
     size: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob that is durable, and removed again unless `blob.keep()` is called."""
+
+    measured: Measured
     blob: Blob
 
 
@@ -45,13 +65,17 @@ class Store:
     """Blobs of a driver, checked on their way in.
 
     Args:
-        driver: Where the bytes go.
+        driver: Holds the bytes.
+        max_size: Largest blob in bytes.
+
+    Attributes:
+        driver: The driver, for those who look after its blobs.
         max_size: Largest blob in bytes.
     """
 
     def __init__(self, driver: Driver, *, max_size: int) -> None:
         self.max_size = max_size
-        self._driver = driver
+        self.driver = driver
 
     async def admit(self, size: int | None) -> None:
         """Refuse a body by its declared length, before any of it is read.
@@ -69,20 +93,24 @@ class Store:
             raise TooLarge(self.max_size)
         if (
             size > WORTH_ASKING_SIZE
-            and isinstance(self._driver, SpaceReporting)
-            and size > await self._driver.free_space()
+            and isinstance(self.driver, SpaceReporting)
+            and size > await self.driver.free_space()
         ):
             raise NoSpace
 
     @asynccontextmanager
     async def put(
-        self, chunks: AsyncIterable[bytes], digests: Mapping[str, bytes]
+        self,
+        chunks: AsyncIterable[bytes],
+        digests: Mapping[str, bytes],
+        describe: Callable[[Measured], bytes],
     ) -> AsyncIterator[Stored]:
-        """Store a stream under a new key; see `Driver.put` for what leaving the context does.
+        """Store a stream under a new key; see `Driver.put` for the effect of leaving the context.
 
         Args:
             chunks: The bytes.
             digests: Digests the bytes must have, by their names in RFC 9530.
+            describe: Returns the record to keep beside the bytes; called after the last of them.
 
         Raises:
             TooLarge: The stream passes `max_size`.
@@ -91,11 +119,15 @@ class Store:
         """
         key = new_key()
         found = Digests("sha-256", declared=digests)
+
+        def measured() -> Measured:
+            return Measured(key, found.size, found.digest("sha-256").hex())
+
         async with (
             aclosing(self._checked(chunks, found)) as pieces,
-            self._driver.put(key, pieces) as blob,
+            self.driver.put(key, pieces, lambda: describe(measured())) as blob,
         ):
-            yield Stored(key, found.size, found.digest("sha-256").hex(), blob)
+            yield Stored(measured(), blob)
 
     async def _checked(
         self, chunks: AsyncIterable[bytes], digests: Digests
@@ -113,24 +145,24 @@ class Store:
         Raises:
             NotFound: There is none.
         """
-        return self._driver.open(key)
+        return self.driver.open(key)
 
     def relative_path(self, key: str) -> str | None:
-        """Give the path of a blob below the driver's directory; None where blobs are no files."""
-        return self._driver.relative_path(key) if isinstance(self._driver, PathReporting) else None
+        """Return the path of a blob below the driver's directory; None where blobs are no files."""
+        return self.driver.relative_path(key) if isinstance(self.driver, PathReporting) else None
 
-    async def delete(self, key: str) -> None:
-        """Remove a blob; it is no error if there is none."""
-        await self._driver.delete(key)
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove blobs; a missing one is no error."""
+        await self.driver.delete(keys)
 
-    async def sweep(self, known: Known) -> int:
-        """Remove what crashes left; gives how many."""
-        return await self._driver.sweep(known)
+    async def exists(self, key: str) -> bool:
+        """Return whether there is a blob."""
+        return await self.driver.look(key) is not None
 
     async def check(self) -> None:
-        """Do nothing if the store answers and accepts writes.
+        """Return if the store answers and accepts writes.
 
         Raises:
             StorageUnavailable: It does not.
         """
-        await self._driver.check()
+        await self.driver.check()

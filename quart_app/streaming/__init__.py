@@ -4,9 +4,18 @@
 """
 
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
+from quart_app.streaming.backlog import Backlog
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
+from quart_app.streaming.descriptors import (
+    OUT_OF_DESCRIPTORS,
+    SharedDescriptor,
+    connections_end,
+    descriptors_short,
+    is_used,
+)
 from quart_app.streaming.digests import Digests, verified
-from quart_app.streaming.disk import disk_errors
+from quart_app.streaming.disk import PinnedPath, disk_errors
+from quart_app.streaming.executor import Threads
 from quart_app.streaming.files import (
     READ_SIZE,
     FileCut,
@@ -24,6 +33,7 @@ from quart_app.streaming.pieces import (
     gathered,
     held_back,
     limited,
+    tee_head,
 )
 from quart_app.streaming.problems import problem, render_problem
 from quart_app.streaming.quart import StreamingConnection, StreamingRequest, stream_bodies
@@ -41,8 +51,10 @@ from quart_app.streaming.threads import (
     computed,
     finished,
     in_thread,
+    looked_up,
     settled,
     start_in_thread,
+    start_threads,
     start_writing,
     uninterrupted,
     written,
@@ -50,26 +62,33 @@ from quart_app.streaming.threads import (
 
 __all__ = [
     "HAND_OVER_SIZE",
+    "OUT_OF_DESCRIPTORS",
     "READ_SIZE",
     "SERVER_EXTENSION",
     "SPILL_SIZE",
     "WRITE_SIZE",
     "ZERO_COPY",
+    "Backlog",
     "Digests",
     "FileCut",
     "FileRange",
     "Part",
     "Piece",
+    "PinnedPath",
     "RequestBody",
     "ServerAbilities",
+    "SharedDescriptor",
     "Spool",
     "StallTimer",
     "StreamingConnection",
     "StreamingRequest",
+    "Threads",
     "bursts",
     "chained",
     "checked_form",
     "computed",
+    "connections_end",
+    "descriptors_short",
     "disk_errors",
     "file_spool",
     "finished",
@@ -77,7 +96,9 @@ __all__ = [
     "gathered",
     "held_back",
     "in_thread",
+    "is_used",
     "limited",
+    "looked_up",
     "mapped_spool",
     "memory_spool",
     "problem",
@@ -86,8 +107,10 @@ __all__ = [
     "settled",
     "spilling_spool",
     "start_in_thread",
+    "start_threads",
     "start_writing",
     "stream_bodies",
+    "tee_head",
     "text_spool",
     "unacknowledged",
     "uninterrupted",

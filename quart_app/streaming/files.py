@@ -11,7 +11,7 @@ from quart_app.models import KIB, MIB
 from quart_app.streaming.threads import finished, settled, start_in_thread, start_writing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 
     from quart_app.models import ByteRange
     from quart_app.streaming.pieces import Piece
@@ -57,7 +57,11 @@ class FileRange:
         return self.wanted.size
 
 
-async def write_pieces(descriptor: int, pieces: AsyncIterable[Piece]) -> None:
+async def write_pieces(
+    descriptor: int,
+    pieces: AsyncIterable[Piece],
+    write: Callable[[int, Piece], None] | None = None,
+) -> None:
     """Write pieces to a descriptor at its position, one under way while the next is gathered.
 
     No write is left under way on return, whatever happens.
@@ -65,16 +69,18 @@ async def write_pieces(descriptor: int, pieces: AsyncIterable[Piece]) -> None:
     Args:
         descriptor: Open for writing; stays the caller's.
         pieces: Consecutive bytes.
+        write: Writes one piece and blocks; `write_all` when None.
 
     Raises:
-        OSError: As `os.writev` does.
+        OSError: As `os.writev` does, or what `write` raises.
     """
+    write = write or write_all
     job: asyncio.Future[None] | None = None
     try:
         async for piece in pieces:
             if job is not None:
                 await finished(job)
-            job = start_writing(write_all, descriptor, piece)
+            job = start_writing(write, descriptor, piece)
         if job is not None:
             await finished(job)
     finally:

@@ -5,6 +5,7 @@ Files have no name from the start, so not even `kill -9` leaves one behind.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import mmap
 import os
@@ -19,10 +20,12 @@ from quart_app.models import MIB, ByteRange
 from quart_app.protocol.text import TextDecoder
 from quart_app.streaming.files import READ_SIZE, read_range, write_pieces
 from quart_app.streaming.pieces import chained, gathered
-from quart_app.streaming.threads import EXECUTOR, in_thread
+from quart_app.streaming.threads import EXECUTOR, finished, in_thread, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+
+    from aiofiles.threadpool.binary import AsyncFileIO
 
 __all__ = [
     "SPILL_SIZE",
@@ -218,8 +221,16 @@ async def _utf8(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
 
 @asynccontextmanager
 async def _written(chunks: AsyncIterable[bytes], directory: str | None) -> AsyncIterator[int]:
-    place = directory or tempfile.gettempdir()
-    async with TemporaryFile("w+b", buffering=0, dir=place, executor=EXECUTOR) as file:
-        descriptor = file.fileno()
+    opening = asyncio.ensure_future(_temporary(directory or tempfile.gettempdir()))
+    try:
+        descriptor = (await finished(opening)).fileno()
         await write_pieces(descriptor, gathered(chunks))
         yield descriptor
+    finally:
+        # Not by aiofiles' own context, which closes on the loop's default threads.
+        if not opening.cancelled() and opening.exception() is None:
+            await uninterrupted(opening.result().close())
+
+
+async def _temporary(directory: str) -> AsyncFileIO:
+    return await TemporaryFile("w+b", buffering=0, dir=directory, executor=EXECUTOR)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import h11
 import httpx
 
-from quart_app.errors import BadUrl, BlockedAddress, QuartAppError, UpstreamFailed, UpstreamTimeout
-from quart_app.protocol.addresses import canonical_host
+from quart_app.errors import BadUrl, QuartAppError, UpstreamFailed, UpstreamTimeout
+from quart_app.protocol.addresses import canonical_url
 from quart_app.upstream.transport import Transport
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ __all__ = ["Answer", "Client"]
 
 #: Most redirects that are followed; browsers follow 20, and nobody needs as many.
 MOST_REDIRECTS = 10
+
+#: Statuses of a redirect (RFC 9110, 15.4).
+REDIRECTS = {301, 302, 303, 307, 308}
 
 #: Errors of others, and what they are here; the first that fits counts.
 TRANSLATIONS: tuple[tuple[type[Exception], type[QuartAppError]], ...] = (
@@ -68,6 +71,7 @@ class Client:
     """
 
     def __init__(self, connector: Connector) -> None:
+        self._policy = connector.policy
         self._client = httpx.AsyncClient(
             transport=Transport(connector),
             trust_env=False,
@@ -101,9 +105,10 @@ class Client:
             follow_redirects: Whether to follow; each is checked as the first URL was.
 
         Raises:
-            BadUrl: The URL is none of the web.
-            BlockedAddress: Policy speaks against where it, or a redirect, leads.
-            UpstreamFailed: There is no way there, or no proper answer.
+            BadUrl: The URL is malformed or not supported.
+            BlockedAddress: Policy refuses the address of the URL or of a redirect.
+            UpstreamFailed: The server cannot be reached, its response is malformed, or a redirect
+                is malformed, not supported, or one too many.
             UpstreamTimeout: The server does nothing for too long.
         """
         with _translated():
@@ -123,32 +128,41 @@ class Client:
         body: AsyncIterable[bytes] | None,
         follow_redirects: bool,
     ) -> httpx.Response:
-        request = self._client.build_request(method, _parsed(url), content=body)
-        request.headers = _headers(request, fields)
+        request = self._request(method, url, fields, body)
         response = await self._client.send(request, stream=True)
         followed = 0
-        while follow_redirects and response.next_request:
+        while follow_redirects and (place := _redirect(response)) is not None:
             # httpx would read the redirect's body into memory, whatever its size.
             await response.aclose()
             followed += 1
             if followed > MOST_REDIRECTS:
                 raise UpstreamFailed("There are too many redirects.")
-            try:
-                response = await self._client.send(response.next_request, stream=True)
-            except BadUrl as error:
-                detail = "A redirect leads to a URL that is not allowed."
-                raise BlockedAddress(detail) from error
+            response = await self._redirected(method, str(response.url), place, fields)
         return response
 
+    def _request(
+        self, method: str, url: str, fields: Fields, body: AsyncIterable[bytes] | None = None
+    ) -> httpx.Request:
+        chosen = url if self._policy.everything else canonical_url(url)
+        request = self._client.build_request(method, httpx.URL(chosen), content=body)
+        request.headers = _headers(request, fields)
+        return request
 
-def _parsed(url: str) -> httpx.URL:
-    try:
-        return httpx.URL(url)
-    except httpx.InvalidURL:
-        # Of odd forms of addresses, httpx finds some malformed: policy is to judge them all.
-        with suppress(BadUrl, ValueError):
-            canonical_host(urlsplit(url).hostname or "")
-        raise
+    async def _redirected(
+        self, method: str, url: str, place: str, fields: Fields
+    ) -> httpx.Response:
+        try:
+            # `urljoin` would complete a URL without a host (RFC 3986, 5.2.2).
+            target = place if urlsplit(place).scheme else urljoin(url, place)
+            with _translated():
+                request = self._request(method, target, fields)
+                return await self._client.send(request, stream=True)
+        except (BadUrl, ValueError) as error:  # the other server's fault, not the client's
+            raise UpstreamFailed("A redirect leads to a URL that is not supported.") from error
+
+
+def _redirect(response: httpx.Response) -> str | None:
+    return response.headers.get("location") if response.status_code in REDIRECTS else None
 
 
 def _headers(request: httpx.Request, fields: Fields) -> httpx.Headers:

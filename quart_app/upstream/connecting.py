@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, TypeAlias
 
 import httpx
 
+from quart_app.streaming import looked_up
 from quart_app.upstream.wire import Wire
 
 if TYPE_CHECKING:
@@ -43,9 +45,10 @@ async def resolve(name: str) -> list[Address]:
 
     Raises:
         OSError: It has none, or nobody can tell.
+        Overloaded: No thread can be had to ask.
     """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    ask = partial(socket.getaddrinfo, name, None, type=socket.SOCK_STREAM)
+    found = await looked_up(ask)
     return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
 
 

@@ -84,7 +84,7 @@ class Transport(httpx.AsyncBaseTransport):
         except BaseException:
             await exchange.close()
             raise
-        return httpx.Response(
+        return _Response(
             answer.status_code, headers=answer.headers.raw_items(), stream=_Answer(exchange)
         )
 
@@ -97,6 +97,14 @@ def _body(request: httpx.Request) -> AsyncIterable[bytes] | None:
     framed = {"content-length", "transfer-encoding"} & set(request.headers)
     assert isinstance(request.stream, httpx.AsyncByteStream)
     return request.stream if framed else None
+
+
+class _Response(httpx.Response):
+    """A response whose redirect httpx leaves alone; it would fail on a `Location` of any form."""
+
+    @property
+    def has_redirect_location(self) -> bool:
+        return False
 
 
 class _Answer(httpx.AsyncByteStream):

@@ -1,5 +1,7 @@
 """Routes: parse, call one service, answer."""
 
+from quart_app.web.admission import refuse_overload
+from quart_app.web.caching import forbid_storing
 from quart_app.web.context import Services, get_services, set_services
 from quart_app.web.converting import converting
 from quart_app.web.downloads import downloads
@@ -15,11 +17,13 @@ __all__ = [
     "Services",
     "converting",
     "downloads",
+    "forbid_storing",
     "get_services",
     "guard_sites",
     "health",
     "listing",
     "reading",
+    "refuse_overload",
     "relaying",
     "render_errors",
     "set_services",

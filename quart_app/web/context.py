@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 import quart
 from werkzeug.datastructures import MIMEAccept
 
+from quart_app.errors import NotStarted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -41,6 +43,7 @@ class Services:
         converting: Bodies that are converted as they arrive.
         form_limits: Bounds on forms.
         accel_redirect: Internal location of nginx that holds the stored files, or None.
+        cache_max_age: Seconds that caches may answer with a file without asking.
         draining: Whether the service is stopping.
     """
 
@@ -50,6 +53,7 @@ class Services:
     converting: Converting
     form_limits: FormLimits
     accel_redirect: str | None = None
+    cache_max_age: int = 0
     draining: bool = False
 
 
@@ -81,7 +85,13 @@ def set_services(app: quart.Quart, value: Services) -> None:
 
 
 def get_services(app: quart.Quart) -> Services:
-    """Give the services of an application that has started."""
+    """Return the services of an application.
+
+    Raises:
+        NotStarted: The server has not started the application, or knows no lifespan (ASGI).
+    """
+    if EXTENSION not in app.extensions:
+        raise NotStarted
     return cast("Services", app.extensions[EXTENSION])
 
 

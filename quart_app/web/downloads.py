@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response
 
 from quart_app.models import ByteRange
 from quart_app.protocol.byteranges import byteranges_parts, new_boundary
+from quart_app.protocol.caching import cache_control
 from quart_app.protocol.conditions import (
     Outcome,
     Validators,
     evaluate,
     http_date,
     range_allowed,
+    validators_of,
 )
 from quart_app.protocol.digests import repr_digest
 from quart_app.protocol.names import content_disposition, inline_safe
@@ -23,7 +26,6 @@ from quart_app.protocol.ranges import content_range, parse_ranges
 from quart_app.storage import FileReading
 from quart_app.streaming import chained
 from quart_app.web.context import JoinedFields, services, streaming_request
-from quart_app.web.representation import validators_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -50,11 +52,14 @@ async def download(file_id: str, name: str = "") -> Response:  # noqa: ARG001  #
     """Send a file, or ranges of it, unless the client has it already."""
     request = streaming_request()
     file = await services().files.get(file_id)
-    validators = validators_of(file)
+    now = datetime.now(UTC)
+    validators = validators_of(file, now)
     headers = _headers(file, validators, request.args.get("inline") == "1")
+    headers["Cache-Control"] = cache_control(services().cache_max_age, file.expires_at, now)
     if evaluate(request.method, JoinedFields(request.headers), validators) is Outcome.NOT_MODIFIED:
         return _not_modified(headers)
     if request.method == "HEAD":  # for which no range is defined (RFC 9110, 14.2)
+        await services().files.require_bytes(file)
         return _answer(None, 200, headers, file.media_type, file.size)
     ranges = _ranges(request, file, validators)
     if (location := _location(request, file, ranges)) is not None:
@@ -67,7 +72,7 @@ def _headers(file: File, validators: Validators, inline: bool) -> dict[str, str]
     return {
         "Accept-Ranges": "bytes",
         "ETag": validators.etag,
-        "Last-Modified": http_date(file.created_at),
+        "Last-Modified": http_date(validators.last_modified),
         "Repr-Digest": repr_digest(file.sha256),
         "Content-Disposition": content_disposition(
             file.name, inline=inline and inline_safe(file.media_type)

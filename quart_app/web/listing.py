@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from quart import Blueprint, Response, jsonify, request
 
 from quart_app.errors import BadRequest
-from quart_app.protocol.conditions import evaluate
+from quart_app.protocol.conditions import evaluate, validators_of
 from quart_app.web.context import JoinedFields, preferred_type, services
 from quart_app.web.representation import (
     cursor_of,
@@ -15,7 +16,6 @@ from quart_app.web.representation import (
     position_of,
     streamed_csv,
     streamed_ndjson,
-    validators_of,
 )
 
 __all__ = ["listing"]
@@ -64,15 +64,17 @@ def _limit(text: str | None) -> int:
 
 @listing.get("/files/<file_id>/info")
 async def describe(file_id: str) -> dict[str, Any]:
-    """Give what is known of a file."""
-    return file_json(await services().files.get(file_id))
+    """Describe a file."""
+    file = await services().files.get(file_id)
+    await services().files.require_bytes(file)
+    return file_json(file)
 
 
 @listing.delete("/files/<file_id>")
 async def delete(file_id: str) -> Response:
-    """Delete a file, unless a condition speaks against it (RFC 9110, 13.1)."""
+    """Delete a file, unless a condition of the request fails (RFC 9110, 13.1)."""
     file = await services().files.get(file_id)
-    evaluate("DELETE", JoinedFields(request.headers), validators_of(file))
+    evaluate("DELETE", JoinedFields(request.headers), validators_of(file, datetime.now(UTC)))
     await services().files.delete(file_id)
     response = Response(None, 204)
     del response.headers["Content-Type"]

@@ -43,6 +43,11 @@ BODYLESS = {204, 304}
 SCHEME = re.compile(r"/*([a-z][a-z0-9+.-]*):/{1,2}(?=[^/])", re.IGNORECASE)
 
 
+#: Scheme and authority of a request target in absolute form, as clients send it to a server that
+#: they take for a proxy (RFC 9112, 3.2.2).
+ABSOLUTE_FORM = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]*(?=/)", re.IGNORECASE)
+
+
 @relaying.get("/<remote:url>")
 async def relay(url: str) -> Response:  # noqa: ARG001  # has lost its percent-encoding
     """Stream a remote file through, or the part of it that is asked for."""
@@ -109,8 +114,8 @@ async def _wanted(request: StreamingRequest) -> tuple[str, str | None]:
 
 
 def _asked_url(request: StreamingRequest) -> str:
-    """Give the URL as the client wrote it: routing has decoded the path."""
-    path = request.scope["raw_path"].decode(errors="replace")
+    """Return the URL as the client wrote it: routing has decoded the path."""
+    path = _origin_form(request.scope["raw_path"].decode(errors="replace"))
     if SCHEME.match(path) is None:
         path = unquote(path)  # a client that encodes whatever it puts into a path
     scheme = SCHEME.match(path)
@@ -118,6 +123,11 @@ def _asked_url(request: StreamingRequest) -> str:
         raise BadUrl("Give an absolute http:// or https:// URL.")
     query = _query(request)
     return f"{scheme[1]}://{path[scheme.end() :]}{'?' if query else ''}{query}"
+
+
+def _origin_form(target: str) -> str:
+    absolute = ABSOLUTE_FORM.match(target)
+    return target if absolute is None else target[absolute.end() :]
 
 
 def _query(request: StreamingRequest) -> str:

@@ -7,14 +7,15 @@ import binascii
 import csv
 import io
 import json
+import re
 from dataclasses import asdict, fields
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from quart_app.errors import BadCursor
 from quart_app.models import KIB, File, Position, from_microseconds, to_microseconds
-from quart_app.protocol.conditions import Validators
 from quart_app.protocol.names import url_name
+from quart_app.protocol.text import spreadsheet_cell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable
@@ -28,13 +29,15 @@ __all__ = [
     "position_of",
     "streamed_csv",
     "streamed_ndjson",
-    "validators_of",
 ]
 
 #: A name that would make a file's URL that of its description.
 RESERVED_NAME = "info"
 
 COLUMNS = (*(field.name for field in fields(File)), "url")
+
+#: Moment in microseconds and key, as `cursor_of` writes them.
+POSITION = re.compile(r"([0-9]{1,18}):([A-Za-z0-9_-]{1,64})", re.ASCII)
 
 #: Characters of rows gathered before they are sent.
 SEND_SIZE = 64 * KIB
@@ -44,11 +47,6 @@ def file_url(file: File) -> str:
     """Give the URL path of a file's bytes; a file called `info` goes by its id alone."""
     path = f"/files/{file.id}"
     return path if file.name == RESERVED_NAME else f"{path}/{url_name(file.name)}"
-
-
-def validators_of(file: File) -> Validators:
-    """Give what tells a file from others: its digest, as it never changes."""
-    return Validators(f'"{file.sha256}"', file.created_at)
 
 
 def file_json(file: File) -> dict[str, Any]:
@@ -62,7 +60,7 @@ def _time(moment: datetime | None) -> str | None:
 
 
 def cursor_of(file: File) -> str:
-    """Make the cursor of the page that follows a file."""
+    """Return the cursor of the page that follows a file."""
     position = file.position
     text = f"{to_microseconds(position.created_at)}:{position.id}"
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
@@ -72,15 +70,14 @@ def position_of(cursor: str) -> Position:
     """Read a cursor.
 
     Raises:
-        BadCursor: This service did not make it.
+        BadCursor: The cursor has another form than those of `cursor_of`.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-        micros, colon, file_id = text.partition(":")
-        if not (colon and micros.isdecimal() and file_id):
+        if (found := POSITION.fullmatch(text)) is None:
             raise BadCursor
-        return Position(from_microseconds(int(micros)), file_id)
+        return Position(from_microseconds(int(found[1])), found[2])
     except (binascii.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise BadCursor from error
 
@@ -91,13 +88,18 @@ def streamed_ndjson(files: AsyncIterable[File]) -> AsyncGenerator[str]:
 
 
 async def streamed_csv(files: AsyncIterable[File]) -> AsyncGenerator[str]:
-    """Stream files as CSV with a header (RFC 4180)."""
+    """Stream files as CSV with a header (RFC 4180), without cells that spreadsheets would run."""
     header = io.StringIO()
     csv.writer(header).writerow(COLUMNS)
     yield header.getvalue()
-    rows = _streamed(files, lambda out, file: csv.writer(out).writerow(file_json(file).values()))
+    rows = _streamed(files, lambda out, file: csv.writer(out).writerow(_cells(file)))
     async for text in rows:
         yield text
+
+
+def _cells(file: File) -> list[Any]:
+    values = file_json(file).values()
+    return [spreadsheet_cell(value) if isinstance(value, str) else value for value in values]
 
 
 async def _streamed(

@@ -10,7 +10,7 @@ from quart import Blueprint, Response, jsonify
 from quart_app.errors import BadForm, BadRequest
 from quart_app.protocol.digests import declared_digests
 from quart_app.protocol.headers import as_utf8
-from quart_app.protocol.names import display_name, media_type, parse_disposition_name
+from quart_app.protocol.names import display_name, parse_disposition_name, stated_media_type
 from quart_app.services import Upload
 from quart_app.streaming import form_parts
 from quart_app.web.bodies import (
@@ -61,12 +61,11 @@ async def _store_raw(request: StreamingRequest, name: str | None) -> Response:
     await admit_raw(request)
     disposition = as_utf8(request.headers.get("Content-Disposition", ""))
     raw_name = name or parse_disposition_name(disposition)
-    shown = display_name(raw_name)
     kept = await services().files.add_one(
         Upload(
             chunks=request.body,
-            name=shown,
-            media_type=media_type(request.headers.get("Content-Type"), shown),
+            name=display_name(raw_name),
+            media_type=stated_media_type(request.headers.get("Content-Type")),
             digests=declared_digests(JoinedFields(request.headers)),
             lifetime=lifetime_of(request),
         )
@@ -93,8 +92,12 @@ async def _form_uploads(
                 fields.setdefault(part.name, []).append(await _text(part))
             elif (chunks := await file_of(part)) is not None:
                 found += 1
-                name = display_name(part.filename)
-                yield Upload(chunks, name, media_type(part.media_type, name), lifetime=lifetime)
+                yield Upload(
+                    chunks,
+                    display_name(part.filename),
+                    stated_media_type(part.media_type),
+                    lifetime=lifetime,
+                )
     if not found:
         raise BadForm("The form has no file.")
 

@@ -30,7 +30,7 @@ async def pieces() -> AsyncGenerator[list[bytes]]:
 
 
 async def write(root: Path, key: str) -> None:
-    async with LocalDriver(root).put(key, pieces()) as blob:
+    async with LocalDriver(root).put(key, pieces(), lambda: b"") as blob:
         await step("durable")
         blob.keep()
     await step("kept")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,7 +32,7 @@ async def test_keeps_every_field_exactly(catalog: Catalog) -> None:
 
 async def test_finds_nothing_under_an_unknown_id(catalog: Catalog) -> None:
     assert await catalog.get("nothing", now=NOW) is None
-    assert not await catalog.remove("nothing")
+    assert not await catalog.remove(["nothing"])
     assert await catalog.known(["nothing"]) == set()
     assert await listed(catalog) == []
 
@@ -61,8 +61,8 @@ async def test_pages_meet_what_stays_once_while_others_come_and_go(catalog: Cata
     met = []
     async for page in walk(catalog, 4):
         met += page
-        assert await catalog.remove(page[-1].id) or page[-1] in stay
-        await catalog.remove(go.pop().id)
+        assert await catalog.remove([page[-1].id]) or page[-1] in stay
+        await catalog.remove([go.pop().id])
         await catalog.add([make(NOW + SECOND), make(page[-1].created_at)])
         stay = [file for file in stay if file != page[-1]]
     assert len({file.id for file in met}) == len(met)
@@ -79,15 +79,15 @@ async def test_hides_what_is_expired(catalog: Catalog) -> None:
     assert await catalog.expired(now=NOW, limit=9) == [long_ago, just]
     assert await catalog.expired(now=NOW, limit=1) == [long_ago]
     assert await catalog.known([just.id, never.id]) == {just.id, never.id}
-    assert await catalog.remove(just.id)
+    assert await catalog.remove([just.id])
     assert await catalog.expired(now=NOW, limit=9) == [long_ago]
 
 
 async def test_one_of_many_removes_a_file(catalog: Catalog) -> None:
     file, other = make(), make()
     await catalog.add([file, other])
-    removed = await asyncio.gather(*(catalog.remove(file.id) for _ in range(20)))
-    assert sorted(removed) == [False] * 19 + [True]
+    removed = await asyncio.gather(*(catalog.remove([file.id]) for _ in range(20)))
+    assert sorted(map(len, removed)) == [0] * 19 + [1]
     assert await catalog.get(file.id, now=NOW) is None
     assert await listed(catalog) == [other]
 
@@ -130,7 +130,7 @@ async def test_a_write_is_read_by_whoever_comes_after(catalog: Catalog) -> None:
             file = make()
             await catalog.add([file])
             assert await catalog.get(file.id, now=NOW) == file
-            assert await catalog.remove(file.id)
+            assert await catalog.remove([file.id])
             assert await catalog.get(file.id, now=NOW) is None
 
     await asyncio.gather(*(use() for _ in range(10)))
@@ -144,7 +144,7 @@ async def test_is_closed_once_and_for_all(catalog: Catalog) -> None:
     await asyncio.sleep(0)
     await asyncio.gather(catalog.close(), catalog.close())
     await asyncio.gather(*calls)
-    for call in (catalog.add([file]), catalog.remove(file.id), catalog.get(file.id, now=NOW)):
+    for call in (catalog.add([file]), catalog.remove([file.id]), catalog.get(file.id, now=NOW)):
         with pytest.raises(CatalogUnavailable):
             await call
     with pytest.raises(CatalogUnavailable):
@@ -159,7 +159,7 @@ async def test_cancelled_calls_leave_nothing_behind(catalog: Catalog, neighbours
         kept = [asyncio.create_task(catalog.add([make()])) for _ in range(neighbours)]
         cancelled = [
             asyncio.create_task(catalog.add(batch)),
-            asyncio.create_task(catalog.remove(gone.id)),
+            asyncio.create_task(catalog.remove([gone.id])),
             asyncio.create_task(listed(catalog)),
         ]
         for _ in range(steps):
@@ -169,10 +169,35 @@ async def test_cancelled_calls_leave_nothing_behind(catalog: Catalog, neighbours
         await asyncio.gather(*cancelled, return_exceptions=True)
         await asyncio.gather(*kept)
         await catalog.add([make()])  # after it, no earlier write is under way
-        await catalog.remove("nothing")
+        await catalog.remove(["nothing"])
         known = await catalog.known([file.id for file in batch])
         assert len(known) in {0, 2}
         if not cancelled[0].cancelled():
             assert len(known) == 2
         if not cancelled[1].cancelled():
             assert await catalog.known([gone.id]) == set()
+
+
+async def test_newest_are_listed_expired_or_not(catalog: Catalog) -> None:
+    assert await catalog.newest(5) == []
+    files = [make(NOW - timedelta(days=days), expires_at=NOW) for days in range(4)]
+    await catalog.add(files)
+    assert await catalog.newest(3) == [file.id for file in files[:3]]
+    assert await catalog.count_expired(now=NOW) == 4
+    assert await catalog.count_expired(now=NOW - timedelta(seconds=1)) == 0
+
+
+async def test_removes_many_at_once(catalog: Catalog) -> None:
+    files = [make() for _ in range(1100)]
+    await catalog.add(files)
+    ids = [file.id for file in files]
+    removed = await asyncio.gather(*(catalog.remove([*ids[:1000], "nothing"]) for _ in range(3)))
+    assert set().union(*removed) == set(ids[:1000])
+    assert sum(map(len, removed)) == 1000
+    assert await catalog.known(ids) == set(ids[1000:])
+    assert await catalog.remove([]) == set()
+
+
+async def test_adopts_an_identity(catalog: Catalog) -> None:
+    await catalog.adopt("0123456789abcdef")
+    assert await catalog.identity() == "0123456789abcdef"

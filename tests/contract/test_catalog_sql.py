@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
 import threading
 from dataclasses import fields
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, event
@@ -34,7 +36,7 @@ from tests.contract.catalogs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import ClauseElement, Connection
 
@@ -141,7 +143,7 @@ async def test_readers_do_not_wait_for_a_writer(database: SqlCatalog, path: Path
 async def test_closes_after_all_tasks_were_cancelled(path: Path) -> None:
     for steps in range(0, 60, 3):
         catalog = await SqlCatalog.open(path)
-        await asyncio.gather(catalog.remove("nothing"), *(catalog.ping() for _ in range(9)))
+        await asyncio.gather(catalog.remove(["nothing"]), *(catalog.ping() for _ in range(9)))
         calls = [asyncio.create_task(catalog.add([make(), make()])) for _ in range(3)]
         calls += [asyncio.create_task(catalog.ping()) for _ in range(9)]
         for _ in range(steps):
@@ -180,7 +182,7 @@ async def test_does_not_wait_for_the_threads_of_files(database: SqlCatalog) -> N
             file = make()
             await database.add([file])
             assert await database.get(file.id, now=NOW) == file
-            assert await database.remove(file.id)
+            assert await database.remove([file.id])
     finally:
         end.set()
         await asyncio.gather(*stalled)
@@ -228,7 +230,7 @@ async def test_a_lock_held_too_long_makes_it_unavailable(
 ) -> None:
     file = make()
     with locked(path):
-        calls = [database.add([file]), database.add([make()]), database.remove(file.id)]
+        calls = [database.add([file]), database.add([make()]), database.remove([file.id])]
         for error in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(error, CatalogUnavailable)
         with pytest.raises(CatalogUnavailable):
@@ -253,7 +255,7 @@ async def test_a_full_disk_is_no_space(
     )
     assert [type(result) for result in results] == [NoSpace, type(None), NoSpace]
     assert await listed(catalog) == [small]
-    assert await catalog.remove(small.id)
+    assert await catalog.remove([small.id])
     await catalog.close()
 
 
@@ -264,7 +266,7 @@ async def test_a_disk_that_turns_read_only_makes_it_unavailable(
     catalog = await SqlCatalog.open(path)
     await catalog.add([file])
     await catalog._writer.run(lambda connection: connection.exec_driver_sql("PRAGMA query_only=ON"))
-    for call in (catalog.add([make()]), catalog.remove(file.id)):
+    for call in (catalog.add([make()]), catalog.remove([file.id])):
         with pytest.raises(CatalogUnavailable) as caught:
             await call
         assert caught.value.detail == ""
@@ -320,8 +322,8 @@ async def test_refuses_what_is_no_database(path: Path) -> None:
 async def test_refuses_a_database_of_a_newer_version(path: Path) -> None:
     await (await SqlCatalog.open(path)).close()
     with raw(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'from the future'")
-    with pytest.raises(CatalogError):
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(CatalogError, match=r"revision 9999.*Install the newer version"):
         await SqlCatalog.open(path)
 
 
@@ -332,22 +334,118 @@ async def test_ping_fails_when_the_table_cannot_be_read(database: SqlCatalog, pa
         await database.ping()
 
 
-async def test_a_full_disk_can_be_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row is removed with the space that was held back, once; then it is held again."""
-    catalog = await SqlCatalog.open(tmp_path / "catalog.db")
-    reserve = tmp_path / "catalog.db-reserve"
-    file, other = make(), make()
-    await catalog.add([file, other])
-    delete = catalog._delete
+class TestFullDisk:
+    """Rows are removed with space that nothing else may use."""
 
-    async def only_without_reserve(ids: list[str]) -> list[bool]:
-        if reserve.exists():
-            raise NoSpace
-        return await delete(ids)
+    @pytest.fixture
+    def reserve(self, path: Path) -> Path:
+        return path.with_name("catalog.db-reserve")
 
-    monkeypatch.setattr(catalog._removals, "_commit", only_without_reserve)
-    assert await catalog.remove(file.id)
-    assert not reserve.exists()
-    await catalog.expired(now=other.created_at, limit=1)
-    assert reserve.stat().st_size == RESERVE_SIZE
-    await catalog.close()
+    @pytest.fixture
+    def full(self, monkeypatch: pytest.MonkeyPatch, reserve: Path) -> list[bool]:
+        """A disk on which, while the list says so, nothing but the reserve is free."""
+        state = [False]
+        statvfs = os.statvfs
+
+        class Status:
+            f_frsize = 1
+            f_bavail = 0
+
+        monkeypatch.setattr(os, "statvfs", lambda path: Status if state[0] else statvfs(path))
+        return state
+
+    @pytest_asyncio.fixture
+    async def catalog(
+        self, database: SqlCatalog, reserve: Path, full: list[bool], monkeypatch: pytest.MonkeyPatch
+    ) -> SqlCatalog:
+        delete = database._delete
+
+        async def only_without_reserve(batches: list[Sequence[str]]) -> list[set[str]]:
+            if full[0] and reserve.exists():
+                raise NoSpace
+            return await delete(batches)
+
+        monkeypatch.setattr(database._removals, "_commit", only_without_reserve)
+        return database
+
+    async def test_can_be_emptied(
+        self, catalog: SqlCatalog, reserve: Path, full: list[bool]
+    ) -> None:
+        files = [make() for _ in range(5)]
+        await catalog.add(files)
+        assert reserve.stat().st_size == RESERVE_SIZE
+        full[0] = True
+        for file in files[:3]:
+            assert await catalog.remove([file.id])
+            assert not reserve.exists()
+            with pytest.raises(NoSpace):  # until the space is held again
+                await catalog.add([make()])
+        full[0] = False
+        assert await catalog.remove([files[3].id])
+        assert reserve.stat().st_size == RESERVE_SIZE
+        await catalog.add([make()])
+
+    async def test_the_reserve_of_a_process_is_the_reserve_of_all(
+        self, catalog: SqlCatalog, path: Path, full: list[bool]
+    ) -> None:
+        other = await SqlCatalog.open(path)
+        file = make()
+        await other.add([file])
+        full[0] = True
+        assert await catalog.remove([file.id])
+        with pytest.raises(NoSpace):
+            await other.add([make()])
+        full[0] = False
+        await other.add([make()])
+        await other.close()
+
+
+class TestReplaced:
+    """A database that was swapped under the catalog gets no acknowledgement."""
+
+    @pytest.mark.parametrize("how", ["removed", "moved", "another", "log removed"])
+    async def test_database(self, database: SqlCatalog, path: Path, how: str) -> None:
+        file = make()
+        await database.add([file])
+        log = path.with_name("catalog.db-wal")
+        moved = path.with_name("moved")
+        (log if how == "log removed" else path).rename(moved)
+        if how == "another":
+            shutil.copy(moved, path)
+        if how == "removed":
+            moved.unlink()
+        with pytest.raises(CatalogUnavailable):
+            await database.add([make()])
+        with pytest.raises(CatalogUnavailable):
+            await database.remove([file.id])
+        if how == "log removed":
+            return
+        for call in (database.get(file.id, now=NOW), listed(database), database.ping()):
+            with pytest.raises(CatalogUnavailable):
+                await call
+        if how != "removed":
+            moved.rename(path)
+            assert await listed(database) == [file]
+
+
+async def test_modes_are_private(database: SqlCatalog, path: Path) -> None:
+    await database.add([make()])
+    assert {file.stat().st_mode & 0o027 for file in path.parent.iterdir()} == {0}
+
+
+async def test_identity_stays_and_is_each_catalogs_own(tmp_path: Path) -> None:
+    identities = []
+    for name in ("a.db", "b.db", "a.db"):
+        catalog = await SqlCatalog.open(tmp_path / name)
+        identities.append(await catalog.identity())
+        await catalog.close()
+    assert identities[0] == identities[2] != identities[1]
+
+
+async def test_refuses_a_database_of_another_program(path: Path) -> None:
+    with raw(path) as connection:
+        connection.execute("CREATE TABLE songs (title)")
+    with pytest.raises(CatalogError, match="another program"):
+        await SqlCatalog.open(path)
+    with raw(path) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("songs",)]

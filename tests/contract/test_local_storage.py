@@ -6,10 +6,12 @@ import asyncio
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,7 +49,7 @@ def key_with_place(root: Path) -> str:
 
 async def stored(driver: LocalDriver, pieces: Sequence[bytes] = SHORT) -> str:
     key = new_key()
-    async with driver.put(key, stream(pieces)) as blob:
+    async with driver.put(key, stream(pieces), nothing) as blob:
         blob.keep()
     return key
 
@@ -57,12 +59,17 @@ async def read(driver: LocalDriver, key: str) -> None:
         pass
 
 
-async def nothing_known(_: Sequence[str]) -> set[str]:
-    return set()
+def nothing() -> bytes:
+    return b""
 
 
 def files(root: Path) -> list[str]:
-    return [path.name for path in root.rglob("*") if path.is_file()]
+    found = [path for path in root.rglob("*") if path.is_file()]
+    return [path.name for path in found if path.parent.name != "writers"]
+
+
+async def walked(driver: LocalDriver) -> list[str]:
+    return [key async for keys in driver.walk() for key in keys]
 
 
 def open_descriptors() -> int:
@@ -100,45 +107,162 @@ class TestOnDisk:
         for name in ("writev", "fsync", "rename", "mkdir"):
             monkeypatch.setattr(os, name, recorded(done, name))
         key = new_key()
-        async with driver.put(key, stream(pieces)) as blob:
+        async with driver.put(key, stream(pieces), nothing) as blob:
             writes = ["writev"] * len(pieces)
-            own, shard = f"fsync {key}.part", f"fsync {key[:2]}"
-            made = ["mkdir", f"fsync {tmp_path.name}"]
+            [lock] = (tmp_path / "writers").iterdir()
+            own, shard = f"fsync {key}.{lock.name}.part", f"fsync {key[:2]}"
+            made = ["mkdir", "mkdir", f"fsync {tmp_path.name}"]
             assert done == [*made, *writes, own, "rename", shard]
             blob.keep()
 
     @BOTH
-    async def test_lock(self, driver: LocalDriver, tmp_path: Path, pieces: list[bytes]) -> None:
-        key = new_key()
-        async with driver.put(key, stream(pieces)) as blob:
-            [path] = tmp_path.rglob(key)
-            assert locked(path)
-            blob.keep()
-        assert not locked(path)
+    async def test_blob_that_is_not_kept_yet_holds_no_descriptor(
+        self, driver: LocalDriver, pieces: list[bytes]
+    ) -> None:
+        await stored(driver)  # takes the lock of the process
+        before = open_descriptors()
+        async with AsyncExitStack() as stack:
+            for _ in range(50):
+                await stack.enter_async_context(driver.put(new_key(), stream(pieces), nothing))
+            assert open_descriptors() == before
 
-    async def test_unfinished_blob_is_locked_and_has_another_name(
+    async def test_unfinished_blob_carries_the_name_of_a_lock(
         self, driver: LocalDriver, tmp_path: Path
     ) -> None:
         key = new_key()
 
         async def looking() -> AsyncGenerator[list[bytes]]:
             yield [LONG[0]]
-            assert files(tmp_path) == [f"{key}.part"]
-            assert locked(next(tmp_path.rglob("*.part")))
+            [lock] = (tmp_path / "writers").iterdir()
+            assert files(tmp_path) == [f"{key}.{lock.name}.part"]
+            assert locked(lock)
             with pytest.raises(NotFound):
                 await read(driver, key)
 
-        async with driver.put(key, looking()):
+        async with driver.put(key, looking(), nothing):
             assert files(tmp_path) == [key]
+        await driver.close()
+        assert list((tmp_path / "writers").iterdir()) == []
 
-    async def test_sweep_leaves_what_is_not_the_drivers(
-        self, driver: LocalDriver, tmp_path: Path
+    async def test_modes_are_private(self, driver: LocalDriver, tmp_path: Path) -> None:
+        key = await stored(driver)
+        await driver.set_identity("0123456789abcdef")
+        await driver.set_aside([key], date(2026, 1, 1))
+        await stored(driver)
+        await driver.close()
+        below = [path for path in tmp_path.rglob("*") if path != tmp_path]
+        assert {path.stat().st_mode & 0o027 for path in below} == {0}
+
+    async def test_record_where_the_file_system_has_no_attributes(
+        self, driver: LocalDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "lost+found").mkdir()
-        (tmp_path / "lost+found" / "x").touch()
-        (tmp_path / "README").touch()
-        assert await driver.sweep(nothing_known) == 0
-        assert sorted(files(tmp_path)) == ["README", "x"]
+        monkeypatch.setattr(os, "setxattr", failing(errno.EOPNOTSUPP))
+        key = new_key()
+        async with driver.put(key, stream(SHORT), lambda: b"the record") as blob:
+            blob.keep()
+        assert sorted(files(tmp_path)) == [key, f"{key}.record"]
+        for _ in range(2):
+            found = await driver.look(key)
+            assert found is not None
+            assert found.record == b"the record"
+            await driver.set_aside([key], date(2026, 1, 1))
+        assert len(files(tmp_path)) == 2
+        await driver.delete([key])
+        assert files(tmp_path) == []
+        with pytest.raises(LookupError):
+            async with driver.put(key, stream(SHORT), lambda: b"the record"):
+                raise LookupError
+        assert files(tmp_path) == []
+
+    async def test_space_is_left_free(self, tmp_path: Path) -> None:
+        status = os.statvfs(tmp_path)
+        driver = LocalDriver(tmp_path, min_free=status.f_blocks * status.f_frsize)
+        assert await driver.free_space() == 0
+        for pieces in (SHORT, LONG):
+            with pytest.raises(NoSpace):
+                await stored(driver, pieces)
+        assert files(tmp_path) == []
+
+
+class TestOthersFiles:
+    """No walk and no removal touches names that the driver does not make, or follows a link."""
+
+    @pytest.fixture
+    def foreign(self, tmp_path: Path) -> list[Path]:
+        root, outside = tmp_path / "files", tmp_path / "outside"
+        key = new_key()
+        names = [
+            root / "README",
+            root / "lost+found" / "x",
+            root / "ab" / "notes.txt",
+            root / "ab" / "cd.part",
+            root / "ab" / f"{key.upper()}",
+            root / "ab" / f"{key}.aaaaaaaa.part.bak",
+            root / "ab" / key / "a file below a directory that is named as a blob",
+            root / "ab" / f"{key}.aaaaaaaa.part" / "x",
+            outside / key,
+            outside / f"{key}.aaaaaaaa.part",
+        ]
+        for path in names:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"somebody's")
+        links = [root / "xy", root / "ab" / new_key(), root / "ab" / f"{new_key()}.aaaaaaaa.part"]
+        links[0].symlink_to(outside)
+        links[1].symlink_to(outside / key)
+        links[2].symlink_to(outside / key)
+        return [*names, *links]
+
+    async def test_are_left_alone(self, tmp_path: Path, foreign: list[Path]) -> None:
+        driver = LocalDriver(tmp_path / "files")
+        mine = await stored(driver)
+        assert await walked(driver) == [mine]
+        assert await driver.clean() == 0
+        assert all(os.path.lexists(path) for path in foreign)
+        for path in foreign:
+            assert await driver.look(path.name) is None or path.name == foreign[8].name
+
+
+class TestReplaced:
+    """A directory that was swapped under the driver gets no acknowledgement."""
+
+    @pytest.mark.parametrize("how", ["removed", "moved", "another"])
+    @BOTH
+    async def test_directory(self, tmp_path: Path, how: str, pieces: list[bytes]) -> None:
+        root = tmp_path / "files"
+        root.mkdir()
+        driver = LocalDriver(root)
+        key = await stored(driver, pieces)
+        moved = root.rename(tmp_path / "moved")
+        if how == "removed":
+            shutil.rmtree(moved)
+        if how == "another":
+            root.mkdir()
+        for call in (driver.check, driver.identity, lambda: stored(driver, pieces)):
+            with pytest.raises(StorageUnavailable):
+                await call()
+        with pytest.raises(StorageUnavailable):
+            await read(driver, key)
+        if how != "removed":
+            shutil.rmtree(root, ignore_errors=True)
+            moved.rename(root)
+            await driver.check()
+            await read(driver, key)
+
+    async def test_in_the_middle_of_a_write(self, tmp_path: Path) -> None:
+        root = tmp_path / "files"
+        root.mkdir()
+        driver = LocalDriver(root)
+        await stored(driver)
+
+        async def swapping() -> AsyncGenerator[list[bytes]]:
+            yield [LONG[0]]
+            root.rename(tmp_path / "moved")
+            shutil.copytree(tmp_path / "moved", root)
+            yield [LONG[1]]
+
+        with pytest.raises(StorageUnavailable):
+            async with driver.put(new_key(), swapping(), nothing):
+                pytest.fail("it is in another directory")
 
 
 def recorded(done: list[str], name: str) -> Any:
@@ -187,13 +311,26 @@ class TestOtherProcesses:
         key = new_key()
         with writer(tmp_path, key) as other:
             other.comes_to(step)
-            assert await driver.sweep(nothing_known) == 0
-            assert files(tmp_path) == [f"{key}.part" if step == "unfinished" else key]
-        if step == "unfinished":
-            with pytest.raises(NotFound):
-                await read(driver, key)
-        assert await driver.sweep(nothing_known) == 1
-        assert files(tmp_path) == []
+            assert (await driver.clean(dry_run=True), await driver.clean()) == (0, 0)
+            [name] = files(tmp_path)
+            assert name.endswith(".part") == (step == "unfinished")
+        assert await driver.clean(dry_run=True) == (step == "unfinished")
+        assert files(tmp_path) == [name]
+        assert await driver.clean() == (step == "unfinished")
+        # A durable blob may be the whole of an acknowledged file: it stays, and is listed.
+        assert files(tmp_path) == await walked(driver) == ([key] if step == "durable" else [])
+        assert list((tmp_path / "writers").iterdir()) == []
+
+    async def test_unfinished_blob_of_an_older_version(
+        self, driver: LocalDriver, tmp_path: Path
+    ) -> None:
+        key = key_with_place(tmp_path)
+        path = tmp_path / key[:2] / f"{key}.part"
+        path.write_bytes(b"unfinished")
+        assert await driver.clean() == 0
+        day_before_yesterday = path.stat().st_mtime - 2 * 86_400
+        os.utime(path, (day_before_yesterday, day_before_yesterday))
+        assert await driver.clean() == 1
 
     async def test_what_was_kept_outlives_a_killed_writer(
         self, driver: LocalDriver, tmp_path: Path
@@ -239,7 +376,7 @@ class TestFaults:
         for key in (key_with_place(tmp_path), new_key()):
             with monkeypatch.context() as patch, pytest.raises(StorageError) as raised:
                 patch.setattr(os, call, failing(number))
-                async with driver.put(key, stream(pieces)):
+                async with driver.put(key, stream(pieces), nothing):
                     pytest.fail("it was not written")
             assert raised.type is error
             assert isinstance(raised.value.__cause__, OSError)
@@ -255,7 +392,7 @@ class TestFaults:
         error: type[StorageError],
     ) -> None:
         key = await stored(driver)
-        for name, call in (("open", read(driver, key)), ("unlink", driver.delete(key))):
+        for name, call in (("open", read(driver, key)), ("unlink", driver.delete([key]))):
             with monkeypatch.context() as patch, pytest.raises(StorageError) as raised:
                 patch.setattr(os, name, failing(number))
                 await call
@@ -274,10 +411,13 @@ class TestFaults:
         with monkeypatch.context() as patch, pytest.raises(NoSpace):
             patch.setattr(os, "fsync", failing(errno.ENOSPC))
             patch.setattr(os, "unlink", failing(errno.EIO))
-            async with driver.put(key, stream(pieces)):
+            async with driver.put(key, stream(pieces), nothing):
                 pytest.fail("it was not written")
-        assert len(files(tmp_path)) == 1
-        assert await driver.sweep(nothing_known) == 1
+        [left] = files(tmp_path)
+        assert left.endswith(".part")
+        assert await driver.clean() == 0  # its process lives
+        await driver.close()
+        assert await LocalDriver(tmp_path).clean() == 1
         assert files(tmp_path) == []
 
     async def test_directory_that_is_gone(self, tmp_path: Path) -> None:
@@ -316,7 +456,7 @@ async def test_cancelled_while_the_disk_stalls(
     key = key_with_place(tmp_path)
 
     async def put() -> None:
-        async with driver.put(key, stream(pieces)):
+        async with driver.put(key, stream(pieces), nothing):
             pytest.fail("it was cancelled")
 
     monkeypatch.setattr(os, call, stalled)
@@ -326,10 +466,10 @@ async def test_cancelled_while_the_disk_stalls(
         task.cancel()
         await asyncio.sleep(0.01)
     assert not task.done()
-    [path] = [path for path in tmp_path.rglob("*") if path.is_file()]
-    was_locked = locked(path)
+    [name] = files(tmp_path)
+    assert await LocalDriver(tmp_path).clean() == 0
     opened.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert was_locked
+    assert name.endswith(".part")
     assert files(tmp_path) == []

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 from contextlib import aclosing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from quart_app.errors import NoSpace, NotFound
 from quart_app.models import MIB, ByteRange
-from quart_app.storage import Driver, LocalDriver, MemoryDriver, SpaceReporting, new_key
+from quart_app.storage import Driver, Found, LocalDriver, MemoryDriver, SpaceReporting, new_key
 from quart_app.streaming import READ_SIZE
 
 if TYPE_CHECKING:
@@ -24,6 +26,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="function")
 CAPACITY = 8 * MIB
 
 SIZES = [0, 1, 65_535, 65_536, READ_SIZE + 1, 3 * READ_SIZE]
+
+#: Errors of a source, among them such as a disk raises too.
+SOURCE_ERRORS = [
+    LookupError("of the source"),
+    TimeoutError("of the source"),
+    ConnectionResetError("of the source"),
+    OSError(errno.ENOSPC, "of the source"),
+    OSError(errno.EIO, "of the source"),
+]
 
 #: A small blob takes a shorter way to the disk than a large one.
 SHORT, LONG = [[b"abc"]], [[b"a" * 100_000], [b"b" * 100_000], [b"c"]]
@@ -44,7 +55,8 @@ class LocalBackDoor:
         self.root = root
 
     def __call__(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
+        found = [path for path in self.root.rglob("*") if path.is_file()]
+        return {path.name: path.read_bytes() for path in found if path.parent.name != "writers"}
 
     def plant(self, key: str, data: bytes) -> None:
         (self.root / key[:2]).mkdir(exist_ok=True)
@@ -60,6 +72,7 @@ class MemoryBackDoor:
 
     def plant(self, key: str, data: bytes) -> None:
         self.driver.blobs[key] = data
+        self.driver._found[key] = Found(key, len(data), datetime.now(UTC), None)
 
 
 @pytest.fixture
@@ -101,9 +114,25 @@ def joined(pieces: Sequence[list[bytes]]) -> bytes:
 
 async def stored(driver: Driver, pieces: Sequence[list[bytes]] = SHORT) -> str:
     key = new_key()
-    async with driver.put(key, stream(pieces)) as blob:
+    async with driver.put(key, stream(pieces), record_of(key)) as blob:
         blob.keep()
     return key
+
+
+def record_of(key: str) -> Callable[[], bytes]:
+    return f"record of {key}".encode
+
+
+def nothing() -> bytes:
+    return b""
+
+
+async def walked(driver: Driver) -> list[str]:
+    return sorted([key async for keys in driver.walk() for key in keys])
+
+
+async def aside(driver: Driver) -> dict[str, date]:
+    return {key: day async for day, keys in driver.walk_aside() for key in keys}
 
 
 async def read(driver: Driver, key: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -114,13 +143,6 @@ async def read(driver: Driver, key: str, start: int = 0, stop: int | None = None
 
 async def free(driver: Driver) -> int:
     return await driver.free_space() if isinstance(driver, MemoryDriver) else 0
-
-
-def knowing(*keys: str) -> Callable[[Sequence[str]], Any]:
-    async def known(asked: Sequence[str]) -> set[str]:
-        return set(keys) & set(asked)
-
-    return known
 
 
 class TestBlobs:
@@ -157,7 +179,7 @@ class TestBlobs:
         self, driver: Driver, behind: BackDoor, pieces: list[list[bytes]]
     ) -> None:
         key = new_key()
-        async with driver.put(key, stream(pieces)):
+        async with driver.put(key, stream(pieces), nothing):
             assert await read(driver, key) == joined(pieces)
         assert behind() == {}
 
@@ -176,44 +198,46 @@ class TestDeletion:
     async def test_removes(self, driver: Driver, behind: BackDoor) -> None:
         before = await free(driver)
         key, other = await stored(driver, LONG), await stored(driver)
-        await driver.delete(key)
+        await driver.delete([key])
         assert behind().keys() == {other}
         with pytest.raises(NotFound):
             await read(driver, key)
-        await driver.delete(other)
+        await driver.delete([other])
         assert await free(driver) == before
 
     async def test_of_nothing_is_no_error(self, driver: Driver) -> None:
         key = await stored(driver)
         for _ in range(2):
-            await driver.delete(key)
-        await driver.delete(new_key())
+            await driver.delete([key])
+        await driver.delete([new_key()])
 
     async def test_disturbs_no_reader(self, driver: Driver) -> None:
         key = await stored(driver, [[os.urandom(READ_SIZE)] * 4])
         async with driver.open(key) as reader:
             chunks = reader.chunks(ByteRange(0, reader.size))
             size = len(await anext(chunks))
-            await driver.delete(key)
+            await driver.delete([key])
             assert size + sum([len(chunk) async for chunk in chunks]) == 4 * READ_SIZE
 
 
 class TestFailure:
     """Nothing is left to be seen, and no space is lost."""
 
+    @pytest.mark.parametrize("error", SOURCE_ERRORS, ids=repr)
     @pytest.mark.parametrize("before", [[], SHORT, LONG, [[b"x" * 65_536]], LONG * 3])
     async def test_of_the_source(
-        self, driver: Driver, behind: BackDoor, before: list[list[bytes]]
+        self, driver: Driver, behind: BackDoor, before: list[list[bytes]], error: Exception
     ) -> None:
         async def failing() -> AsyncGenerator[list[bytes]]:
             async for piece in stream(before):
                 yield piece
-            raise LookupError("of the source")
+            raise error
 
         space = await free(driver)
-        with pytest.raises(LookupError, match="of the source"):
-            async with driver.put(new_key(), failing()):
+        with pytest.raises(type(error)) as raised:
+            async with driver.put(new_key(), failing(), nothing):
                 pytest.fail("it is not whole")
+        assert raised.value is error
         assert (behind(), await free(driver)) == ({}, space)
 
     @pytest.mark.parametrize("pieces", [[], SHORT, LONG])
@@ -222,14 +246,14 @@ class TestFailure:
     ) -> None:
         space = await free(driver)
         with pytest.raises(LookupError):
-            async with driver.put(new_key(), stream(pieces)):
+            async with driver.put(new_key(), stream(pieces), nothing):
                 raise LookupError
         assert (behind(), await free(driver)) == ({}, space)
 
     async def test_of_the_caller_after_it_has_kept(self, driver: Driver, behind: BackDoor) -> None:
         key = new_key()
         with pytest.raises(LookupError):
-            async with driver.put(key, stream(LONG)) as blob:
+            async with driver.put(key, stream(LONG), nothing) as blob:
                 blob.keep()
                 raise LookupError
         assert behind() == {key: joined(LONG)}
@@ -240,10 +264,10 @@ class TestFailure:
         with full(driver):
             for _ in range(3):
                 with pytest.raises(NoSpace):
-                    async with driver.put(new_key(), stream(too_much)):
+                    async with driver.put(new_key(), stream(too_much), nothing):
                         pytest.fail("it does not fit")
                 assert (behind(), await free(driver)) == ({}, space)
-            await driver.delete(await stored(driver, too_much[1:]))
+            await driver.delete([await stored(driver, too_much[1:])])
 
     @pytest.mark.parametrize("pieces", [[], SHORT, LONG, [[bytes(MIB)]] * 5])
     async def test_cancelled_at_any_moment(
@@ -264,74 +288,115 @@ class TestFailure:
                 return
 
     async def put_without_keeping(self, driver: Driver, pieces: list[list[bytes]]) -> None:
-        async with driver.put(new_key(), stream(pieces)):
+        async with driver.put(new_key(), stream(pieces), nothing):
             await asyncio.sleep(0)
 
 
-class TestSweep:
-    async def test_of_an_empty_store(self, driver: Driver) -> None:
-        assert await driver.sweep(knowing()) == 0
+class TestRecords:
+    @pytest.mark.parametrize("pieces", [[], SHORT, LONG])
+    async def test_lie_beside_the_bytes(self, driver: Driver, pieces: list[list[bytes]]) -> None:
+        before = datetime.now(UTC) - timedelta(seconds=1)
+        key = await stored(driver, pieces)
+        found = await driver.look(key)
+        assert found is not None
+        assert (found.key, found.size) == (key, len(joined(pieces)))
+        assert found.record == record_of(key)()
+        assert before <= found.written_at <= datetime.now(UTC) + timedelta(seconds=1)
+        await driver.delete([key])
+        assert await driver.look(key) is None
 
-    async def test_removes_what_nobody_knows(self, driver: Driver, behind: BackDoor) -> None:
-        mine, unknown, planted = await stored(driver), await stored(driver, LONG), new_key()
+    async def test_may_be_large(self, driver: Driver) -> None:
+        key = new_key()
+        async with driver.put(key, stream(SHORT), lambda: b"x" * 65_536) as blob:
+            blob.keep()
+        found = await driver.look(key)
+        assert found is not None
+        assert found.record == b"x" * 65_536
+
+    async def test_are_asked_for_after_the_last_byte(self, driver: Driver) -> None:
+        seen: list[str] = []
+
+        async def seeing() -> AsyncGenerator[list[bytes]]:
+            async for piece in stream(LONG):
+                yield piece
+            seen.append("last byte")
+
+        def describe() -> bytes:
+            seen.append("record")
+            return b""
+
+        async with driver.put(new_key(), seeing(), describe):
+            assert seen == ["last byte", "record"]
+
+    async def test_of_a_failing_description(self, driver: Driver, behind: BackDoor) -> None:
+        def failing() -> bytes:
+            raise LookupError
+
+        for pieces in (SHORT, LONG):
+            with pytest.raises(LookupError):
+                async with driver.put(new_key(), stream(pieces), failing):
+                    pytest.fail("it has no record")
+        assert behind() == {}
+
+
+class TestWalks:
+    async def test_of_an_empty_store(self, driver: Driver) -> None:
+        assert (await walked(driver), await aside(driver)) == ([], {})
+        assert await driver.clean() == 0
+
+    async def test_meet_every_blob_once(self, driver: Driver, behind: BackDoor) -> None:
+        keys = [await stored(driver, pieces) for pieces in (SHORT, LONG, [])]
+        planted = new_key()
         behind.plant(planted, b"left by a crash")
-        assert await driver.sweep(knowing(mine, new_key())) == 2
-        assert behind() == {mine: joined(SHORT)}
-        assert await driver.sweep(knowing(mine)) == 0
-        with pytest.raises(NotFound):
-            await read(driver, unknown)
+        assert await walked(driver) == sorted([*keys, planted])
 
     @pytest.mark.parametrize("pieces", [SHORT, LONG])
-    async def test_spares_what_is_written(
-        self, driver: Driver, behind: BackDoor, pieces: list[list[bytes]]
+    async def test_leave_out_what_is_written(
+        self, driver: Driver, pieces: list[list[bytes]]
     ) -> None:
-        async def swept() -> AsyncGenerator[list[bytes]]:
+        async def watched() -> AsyncGenerator[list[bytes]]:
             async for piece in stream(pieces):
-                assert await driver.sweep(knowing()) == 0
+                assert (await walked(driver), await driver.clean()) == ([], 0)
                 yield piece
 
         key = new_key()
-        async with driver.put(key, swept()) as blob:
-            assert await driver.sweep(knowing()) == 0
+        async with driver.put(key, watched(), nothing) as blob:
+            assert (await walked(driver), await driver.clean()) == ([], 0)
             blob.keep()
-        assert await driver.sweep(knowing(key)) == 0
+        assert await walked(driver) == [key]
         assert await read(driver, key) == joined(pieces)
 
-    async def test_spares_what_becomes_somebodys_meanwhile(
-        self, driver: Driver, behind: BackDoor
-    ) -> None:
-        """A key that was not known when the sweep first asked may be by the time it acts."""
-        rows: set[str] = set()
+    async def test_blobs_set_aside(self, driver: Driver, behind: BackDoor) -> None:
+        day = date(2026, 2, 28)
+        mine, other = await stored(driver, LONG), await stored(driver)
+        await driver.set_aside([mine, new_key()], day)
+        assert (await walked(driver), await aside(driver)) == ([other], {mine: day})
+        assert await read(driver, mine) == joined(LONG)  # whoever knows the key still reads it
+        found = await driver.look(mine)
+        assert found is not None
+        assert found.record == record_of(mine)()
+        await driver.restore([mine, new_key()])
+        assert (await walked(driver), await aside(driver)) == (sorted([mine, other]), {})
+        await driver.set_aside([mine], day)
+        await driver.delete([mine])
+        assert await aside(driver) == {}
+        assert behind().keys() == {other}
 
-        async def known(asked: Sequence[str]) -> set[str]:
-            found = rows & set(asked)
-            await asyncio.sleep(0)
-            return found
-
-        async def keep_adding() -> None:
-            for _ in range(60):
-                key = new_key()
-                async with driver.put(key, stream(SHORT)) as blob:
-                    rows.add(key)
-                    blob.keep()
-
-        async def keep_sweeping() -> None:
-            while True:
-                assert await driver.sweep(known) == 0
-
-        sweeping = [asyncio.ensure_future(keep_sweeping()) for _ in range(2)]
-        await asyncio.gather(*(keep_adding() for _ in range(4)))
-        for task in sweeping:
-            task.cancel()
-        await asyncio.gather(*sweeping, return_exceptions=True)
-        assert behind().keys() == rows
-
-    async def test_many_at_once(self, driver: Driver, behind: BackDoor) -> None:
-        for _ in range(20):
-            behind.plant(new_key(), b"left by a crash")
-        removed = await asyncio.gather(*(driver.sweep(knowing()) for _ in range(4)))
+    async def test_at_once(self, driver: Driver, behind: BackDoor) -> None:
+        keys = [await stored(driver) for _ in range(20)]
+        days = [date(2026, 1, 1), date(2026, 1, 2)]
+        await asyncio.gather(*(driver.set_aside(keys, day) for day in days))
+        assert (await aside(driver)).keys() == set(keys)
+        await asyncio.gather(*(driver.delete(keys) for _ in range(4)))
         assert behind() == {}
-        assert sum(removed) >= 20
+
+
+class TestIdentity:
+    async def test_stays(self, driver: Driver) -> None:
+        assert await driver.identity() is None
+        for identity in ("0123456789abcdef", "fedcba9876543210"):
+            await driver.set_identity(identity)
+            assert await driver.identity() == identity
 
 
 class TestSpace:

@@ -11,7 +11,7 @@ import pytest
 
 from quart_app.errors import DigestMismatch, NoSpace, NotFound, TooLarge
 from quart_app.models import MIB
-from quart_app.storage import LocalDriver, MemoryDriver, Store, new_key
+from quart_app.storage import LocalDriver, Measured, MemoryDriver, Store, new_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -39,13 +39,12 @@ async def stream(size: int, chunk_size: int = 65_536) -> AsyncGenerator[bytes]:
         yield b"x" * min(chunk_size, size - start)
 
 
-async def leftovers(driver: Driver) -> int:
-    """How many blobs there are, which nobody knows."""
+async def blobs(driver: Driver) -> list[str]:
+    return [key async for keys in driver.walk() for key in keys]
 
-    async def known(_: object) -> set[str]:
-        return set()
 
-    return await driver.sweep(known)
+def nothing(_: Measured) -> bytes:
+    return b""
 
 
 def digest(size: int, algorithm: str) -> bytes:
@@ -54,14 +53,15 @@ def digest(size: int, algorithm: str) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, MIB + 1, LIMIT])
 async def test_what_is_stored_is_described(store: Store, size: int) -> None:
-    async with store.put(stream(size), {}) as stored:
-        assert (stored.size, stored.sha256) == (size, digest(size, "sha256").hex())
+    async with store.put(stream(size), {}, nothing) as stored:
+        assert stored.measured.size == size
+        assert stored.measured.sha256 == digest(size, "sha256").hex()
         stored.blob.keep()
-    async with store.open(stored.key) as reader:
+    async with store.open(stored.measured.key) as reader:
         assert reader.size == size
-    await store.delete(stored.key)
+    await store.delete([stored.measured.key])
     with pytest.raises(NotFound):
-        async with store.open(stored.key):
+        async with store.open(stored.measured.key):
             pass
 
 
@@ -69,22 +69,22 @@ async def test_what_is_stored_is_described(store: Store, size: int) -> None:
 @pytest.mark.parametrize("chunk_size", [1000, 65_536, 16 * MIB])
 async def test_too_large(store: Store, driver: Driver, size: int, chunk_size: int) -> None:
     with pytest.raises(TooLarge):
-        async with store.put(stream(size, chunk_size), {}):
+        async with store.put(stream(size, chunk_size), {}, nothing):
             pytest.fail("it is too large")
-    assert await leftovers(driver) == 0
+    assert await blobs(driver) == []
 
 
 @pytest.mark.parametrize("size", [0, 5, MIB, 2 * MIB + 1])
 async def test_digests(store: Store, driver: Driver, size: int) -> None:
     right = {"sha-256": digest(size, "sha256"), "sha-512": digest(size, "sha512")}
-    async with store.put(stream(size), right) as stored:
-        assert stored.size == size
+    async with store.put(stream(size), right, nothing) as stored:
+        assert stored.measured.size == size
     for name in right:
         wrong = right | {name: digest(size + 1, name.replace("-", ""))}
         with pytest.raises(DigestMismatch):
-            async with store.put(stream(size), wrong):
+            async with store.put(stream(size), wrong, nothing):
                 pytest.fail("it differs")
-    assert await leftovers(driver) == 0
+    assert await blobs(driver) == []
 
 
 class TestAdmission:
@@ -112,8 +112,8 @@ async def test_keys() -> None:
 
 async def test_same_bytes_at_once_are_different_blobs(store: Store) -> None:
     async def put() -> str:
-        async with store.put(stream(1000), {}) as stored:
+        async with store.put(stream(1000), {}, nothing) as stored:
             stored.blob.keep()
-        return stored.key
+        return stored.measured.key
 
     assert len(set(await asyncio.gather(*(put() for _ in range(20))))) == 20

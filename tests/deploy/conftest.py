@@ -10,7 +10,7 @@ from tests.deploy.nginx import Nginx
 from tests.deploy.programs import debian
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.conftest import Servers
@@ -29,7 +29,9 @@ class Front(NamedTuple):
 class Behind(Protocol):
     """Puts an nginx in front of a service."""
 
-    def __call__(self, upstream: str, data: Path) -> Nginx: ...
+    def __call__(
+        self, upstream: str, data: Path, changes: Mapping[str, str] | None = None
+    ) -> Nginx: ...
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +44,9 @@ def behind(nginx_program: Path, tmp_path: Path) -> Iterator[Behind]:
     """Starts an nginx of a test's own; it must have complained of nothing unexpected."""
     started: list[Nginx] = []
 
-    def start(upstream: str, data: Path) -> Nginx:
+    def start(upstream: str, data: Path, changes: Mapping[str, str] | None = None) -> Nginx:
         place = tmp_path / f"nginx-{len(started)}"
-        started.append(Nginx(nginx_program, place, upstream, data / "files"))
+        started.append(Nginx(nginx_program, place, upstream, data / "files", changes))
         return started[-1].ready()
 
     yield start

@@ -15,6 +15,7 @@ from tests.e2e.clients import session, wire
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager, closing
     from pathlib import Path
 
@@ -64,9 +65,17 @@ class Nginx:
         directory: For its files.
         upstream: The service, as nginx names it.
         files: Where the service keeps the bytes.
+        changes: More of the documented site that is to be replaced.
     """
 
-    def __init__(self, program: Path, directory: Path, upstream: str, files: Path) -> None:
+    def __init__(
+        self,
+        program: Path,
+        directory: Path,
+        upstream: str,
+        files: Path,
+        changes: Mapping[str, str] | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.host, self.port = "127.0.0.1", _free_port()
@@ -77,6 +86,7 @@ class Nginx:
             "listen 80;": f"listen {self.host}:{self.port};",
             "server unix:/run/quart-app/http.sock;": f"server {upstream};",
             "alias /var/lib/quart-app/files/;": f"alias {files}/;",
+            **(changes or {}),
         }
         site = SITE.read_text()
         for documented, own in substitutes.items():

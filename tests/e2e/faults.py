@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from quart import Quart
 from werkzeug.datastructures import ImmutableDict
 
-__all__ = ["impatient_quart", "stalled_disk"]
+__all__ = ["impatient_quart", "no_duplicates", "stalled_disk"]
 
 POLL_SECONDS = 0.02
 
@@ -26,6 +27,15 @@ def stalled_disk() -> None:
         return writev(descriptor, buffers)
 
     os.writev = stalled
+
+
+def no_duplicates() -> None:
+    """No descriptor can be duplicated, as where none is left."""
+
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    os.dup = refuse
 
 
 def impatient_quart() -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from tests.server_process import ServerProcess
 
-__all__ = ["on_tmpfs", "read_only", "remounted"]
+__all__ = ["entered", "on_tmpfs", "read_only", "remounted"]
 
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
 
@@ -34,6 +34,10 @@ def _mounted(mount: str, place: Path) -> list[str]:
 
 def remounted(server: ServerProcess, place: Path, options: str) -> None:
     """Mounts a place of a running server with other options."""
+    entered(server, "mount", "-o", f"remount,{options}", str(place))
+
+
+def entered(server: ServerProcess, *command: str) -> None:
+    """Runs a command in the mount namespace of a running server."""
     enter = ["nsenter", "--preserve-credentials", "--user", "--mount", "--target", str(server.pid)]
-    mount = ["mount", "-o", f"remount,{options}", str(place)]
-    subprocess.run([*enter, *mount], check=True, timeout=30)
+    subprocess.run([*enter, *command], check=True, timeout=30)

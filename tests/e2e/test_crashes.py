@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -23,6 +25,26 @@ if TYPE_CHECKING:
 
 BYTES = content(8 * MIB)
 
+TWO_DAYS_SECONDS = 172_800
+
+
+def make_old(path: Path) -> None:
+    then = path.stat().st_mtime - TWO_DAYS_SECONDS
+    os.utime(path, (then, then))
+
+
+def orphans(server: ServerProcess) -> set[str]:
+    return server.blobs().keys() - server.rows().keys()
+
+
+def set_orphans_aside(server: ServerProcess) -> None:
+    """As the sweep does by itself a day later."""
+    for key in orphans(server):
+        make_old(server.blobs()[key])
+    command = (sys.executable, "-m", "quart_app", "sweep", "--force", f"--data={server.data}")
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert orphans(server) == set()
+
 
 def test_killed_in_the_middle_of_uploads(start: Start, tmp_path: Path) -> None:
     settings = {"data": tmp_path / "data"}
@@ -38,7 +60,9 @@ def test_killed_in_the_middle_of_uploads(start: Start, tmp_path: Path) -> None:
         eventually(lambda: (len(first.blobs()), len(first.parts())) == (len(kept) + 3, 2))
         first.kill()
     second = start(settings=settings)
-    comes_to_nothing(lambda: second.blobs().keys() ^ second.rows().keys())
+    comes_to_nothing(second.parts)
+    assert len(orphans(second)) == 1  # may be acknowledged, for all that the disk shows
+    set_orphans_aside(second)
     with session(second) as client:
         assert client.get("/files").json()["files"] == kept[::-1]
         for file in kept:
@@ -74,7 +98,9 @@ def test_killed_among_many_small_uploads(start: Start, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     second = start(settings=settings)
-    comes_to_nothing(lambda: second.blobs().keys() ^ second.rows().keys())
+    comes_to_nothing(second.parts)
+    set_orphans_aside(second)
+    assert second.blobs().keys() == second.rows().keys()
     assert set(acknowledged) <= second.rows().keys()
     with session(second) as client:
         for file_id in second.rows():
@@ -82,29 +108,30 @@ def test_killed_among_many_small_uploads(start: Start, tmp_path: Path) -> None:
 
 
 def test_sweep_at_the_start(start: Start, tmp_path: Path) -> None:
-    """What is left is removed, what is somebody's or nothing of ours is not."""
+    """Unfinished writes are removed, old orphans set aside, everything else is left alone."""
     settings = {"data": tmp_path / "data"}
     first = start(settings=settings)
     with session(first) as client:
         kept = upload(client, BYTES)
     first.stop()
+    files = tmp_path / "data" / "files"
     shard = first.blobs()[kept["id"]].parent
-    # As if a row had gone, and then the power, before the bytes went; and an upload in the middle.
-    leftovers = [shard / (shard.name + "a" * 24), shard / (shard.name + "b" * 24 + ".part")]
-    for path in leftovers:
+    old, young = shard / (shard.name + "a" * 24), shard / (shard.name + "b" * 24)
+    unfinished = shard / (shard.name + "c" * 24 + ".aaaaaaaa.part")
+    strange = [files / ".DS_Store", files / "lost+found", shard / "notes.txt"]
+    for path in (old, young, unfinished, *strange):
         path.write_bytes(BYTES)
-    strange = [
-        tmp_path / "data" / "files" / ".DS_Store",
-        tmp_path / "data" / "files" / "lost+found",
-    ]
-    strange[0].touch()
-    strange[1].mkdir()
+    make_old(old)
     second = start(settings=settings)
-    eventually(lambda: not any(path.exists() for path in leftovers), what="the sweep")
+    eventually(lambda: not old.exists() and not unfinished.exists(), what="the sweep")
+    assert young.exists()
     assert all(path.exists() for path in strange)
-    strange[0].unlink()
+    [aside] = files.glob(f"aside/*/{old.name}")
+    assert aside.read_bytes() == BYTES
     with session(second) as client:
         assert client.get(kept["url"]).content == BYTES
+    for path in (young, strange[2]):
+        path.unlink()
 
 
 def test_sweep_on_a_timer_spares_what_is_being_written(start: Start) -> None:
@@ -114,11 +141,10 @@ def test_sweep_on_a_timer_spares_what_is_being_written(start: Start) -> None:
         eventually(server.parts, what="the upload begins")
         shard = server.data / "files" / "zz"
         shard.mkdir(exist_ok=True)
-        for round_ in range(3):
-            leftovers = [shard / f"zz{round_}.part", shard / f"zz{round_}"]
-            for path in leftovers:
-                path.write_bytes(b"left by a crash")
-            eventually(lambda paths=leftovers: not any(map(os.path.exists, paths)))  # type: ignore[misc]
+        for round_ in "abc":
+            leftover = shard / f"zz{24 * round_}.{8 * round_}.part"
+            leftover.write_bytes(b"left by a crash")
+            eventually(lambda path=leftover: not path.exists())  # type: ignore[misc]
         client.send(BYTES[2 * MIB :])
         assert client.response().status == 201
     with session(server) as after:

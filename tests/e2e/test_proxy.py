@@ -220,12 +220,16 @@ class TestPassing:
         with wire(server) as client:
             client.send(
                 "POST /proxy HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\nX-U: é\r\n"
-                "Remote-Addr: 9.9.9.9\r\nX_Forwarded_For: 9.9.9.9\r\n\r\n".encode()
+                "Remote-Addr: 9.9.9.9\r\nX_Forwarded_For: 9.9.9.9\r\n"
+                "Transfer_Encoding: chunked\r\nContent_Length: 7\r\nX_Original-URL: /x\r\n"
+                "Proxy_Authorization: x\r\nApi_Key: k\r\n\r\n".encode()
             )
             assert client.response().status == 200
         came = origin.visits[0].head
         assert came["x-u"].encode("latin-1") == "é".encode()
-        assert not {"remote-addr", "x_forwarded_for"} & came.keys()
+        own = {"accept-encoding", "api_key", "content-length", "host", "user-agent", "via", "x-u"}
+        assert came.keys() <= own | {"accept", "connection"}, came
+        assert came["api_key"] == "k"
 
     def test_redirects_are_the_clients(self, client: httpx.Client, origin: Origin) -> None:
         place = "Location: http://127.0.0.1:1/x"

@@ -129,6 +129,27 @@ class TestRelay:
                 client.request(f"GET /{path}")
                 assert client.response("GET").read() == b"/file?a=b"
 
+    @pytest.mark.parametrize("authority", ["{netloc}", "other.example", "[::1]:80", ""])
+    def test_absolute_form(self, server: ServerProcess, origin: Origin, authority: str) -> None:
+        """Of a client that takes the service for its proxy (RFC 9112, 3.2.2)."""
+        url = origin.on("/file", lambda visit: visit.answer(visit.path.encode()))
+        target = f"http://{authority.format(netloc=f'127.0.0.1:{server.port}')}/{url}"
+        asked = f"{url}?a=/b?c"
+        for form in (target.replace(url, asked), target.replace(url, quote(asked, safe=""))):
+            with wire(server) as client:
+                client.request(f"GET {form}")
+                response = client.response("GET")
+                assert (response.status, response.read()) == (200, b"/file?a=/b?c"), form
+
+    @pytest.mark.parametrize("path", ["/a", "/http:x", "/?http://x/", "/files/x/http://a"])
+    def test_service_is_no_proxy(self, server: ServerProcess, origin: Origin, path: str) -> None:
+        """In absolute form the target is a path of the service, whatever host comes before."""
+        origin.on("/a", lambda visit: visit.answer(b"secret"))
+        with wire(server) as client:
+            client.request(f"GET {origin.url}{path}")
+            assert client.response("GET").status == 404
+        assert origin.visits == []
+
     def test_head(self, client: httpx.Client, origin: Origin) -> None:
         url = origin.on("/file", lambda visit: visit.send(answer(b"", "Content-Length: 5000")))
         response = client.head(f"{client.base_url}/{url}")
@@ -265,9 +286,9 @@ class TestPolicy:
 
     @pytest.mark.parametrize(
         "place",
-        ["http://localhost:{port}/file", "http://169.254.169.254/", "//10.0.0.1/", "ftp://a.org/",
-         "http://[::1]:{port}/", "http://user:x@127.0.0.1:{port}/file", "file:///etc/passwd",
-         "http://[/", "http://a..b/", "http://127.1/"],
+        ["http://localhost:{port}/file", "http://169.254.169.254/", "//10.0.0.1/", "//localhost/",
+         "http://[::1]:{port}/", "http://%5B::1%5D:{port}/", "http://127.1/", "http://1.1.1.1:22/",
+         "http://%31%30.0.0.1/", "http://\uff11\uff10.0.0.1/"],
     )  # fmt: skip
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 Other", "307 T", "308 P"])
     def test_redirect(self, client: httpx.Client, origin: Origin, place: str, status: str) -> None:
@@ -275,6 +296,81 @@ class TestPolicy:
         url = origin.on("/away", lambda visit: visit.answer(b"x" * 5000, place, status=status))
         assert code(relayed(client, url)) == (403, "blocked_address")
         assert len(origin.visits) == 1
+
+    @pytest.mark.parametrize(
+        "place",
+        ["ftp://a.org/", "file:///etc/passwd", "http://user:x@127.0.0.1:{port}/file", "http://[/",
+         "//[", "http://a..b/", "http://a.org:99999/", "http://a.org:x/", "http:///x", "http://",
+         "http://a%2fb/", "http://a%00b/", "http://\xff/", "javascript:alert(1)", "http://%ff/",
+         "http://user@a.org/", "http://a b/", "http://xn--\u207f/", "data:,x", "http://a\\b/"],
+    )  # fmt: skip
+    def test_bad_redirect(self, client: httpx.Client, origin: Origin, place: str) -> None:
+        """It is the fault of the other server."""
+        place = f"Location: {place.format(port=origin.port)}"
+        url = origin.on("/away", lambda visit: visit.answer(b"x", place, status="302 Found"))
+        assert code(relayed(client, url)) == (502, "upstream_failed")
+        assert code(client.post("/fetch", json={"url": url})) == (502, "upstream_failed")
+        assert len(origin.visits) == 2
+
+    @pytest.mark.parametrize("way", ["path", "fetch", "redirect"])
+    @pytest.mark.parametrize("host", ["b%C3%BCcher.lan", "127.0.0.1", "%31%32%37.0.0.1"])
+    def test_encoded_host(
+        self, shared_server: Servers, origin: Origin, host: str, way: str
+    ) -> None:
+        """It is decoded and mapped before the policy judges it, and asked for by that name."""
+        excepted = ["b\u00fccher.lan", "127.0.0.1"]
+        allowed = json.dumps([f"{host}:{origin.port}" for host in excepted])
+        url = f"http://{host}:{origin.port}/file"
+        there = origin.on("/to", lambda v: v.answer(b"", f"Location: {url}", status="302 Found"))
+        origin.on("/file", lambda visit: visit.answer(visit.head["host"].encode()))
+        with session(shared_server(allow_fetch=allowed)) as client:
+            if way == "fetch":
+                response = client.post("/fetch", json={"url": url})
+            else:
+                response = relayed(client, url if way == "path" else there)
+            if "lan" in host:  # it is allowed, but no name server knows it
+                assert code(response) == (502, "upstream_failed")
+            else:
+                assert response.is_success
+                assert origin.visits[-1].head["host"] == origin.netloc
+
+    def test_encoded_brackets(self, shared_server: Servers) -> None:
+        """As every client writes them in a path."""
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+            netloc = f"[::1]:{listener.getsockname()[1]}"
+
+            def serve() -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    assert f"Host: {netloc}\r\n".encode() in connection.recv(65536)
+                    connection.sendall(answer(b"x", "Connection: close"))
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            server = shared_server(allow_fetch=json.dumps([netloc]))
+            with wire(server) as client:
+                client.request(f"GET /http://{quote(netloc, safe=':')}/file")
+                assert client.response("GET").read() == b"x"
+            thread.join()
+
+    @pytest.mark.parametrize(
+        "host",
+        ["%5B::1%5D", "%5B::ffff:127.0.0.1%5D", "127%2e0.0.1", "%6cocalhost", "localhost%00",
+         "127.0.0.1%2f", "127.0.0.1%252f", "127.0.0.1%40example.org", "%EF%BC%91%EF%BC%92%37.0.0.1",
+         "127%E3%80%820%E3%80%820%E3%80%821", "%E2%93%9Bocalhost", "loc%C2%ADalhost", "%ff"],
+    )  # fmt: skip
+    def test_encoded_host_that_is_forbidden(
+        self, shared_server: Servers, origin: Origin, host: str
+    ) -> None:
+        origin.on("/", lambda visit: visit.answer(b"secret"))
+        url = f"http://{host}:{origin.port}/"
+        with wire(shared_server()) as client:
+            for target in (f"/{url}", f"/{quote(url, safe='')}"):
+                client.request(f"GET {target}")
+                response = client.response("GET")
+                status, told = response.status, json.loads(response.read())["code"]
+                assert (status, told) in {(403, "blocked_address"), (400, "bad_url")}
+        assert origin.visits == []
 
     def test_redirects_are_followed(self, client: httpx.Client, origin: Origin) -> None:
         url = origin.on("/a", lambda v: v.answer(b"", "Location: /b?c=d", status="302 Found"))

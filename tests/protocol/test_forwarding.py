@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from quart_app.protocol.forwarding import (
+    CLAIMS,
+    ORDERS,
     answer_of_origin,
     answer_of_target,
     request_to_origin,
@@ -52,6 +56,75 @@ def test_what_goes_to_a_target() -> None:
     kept = [("Host", "here"), ("Cookie", "a"), ("Content-Length", "1"), ("Expect", "x"),
             ("X-Forwarded-For", "a"), ("Forwarded", "for=a"), ("X-Real-IP", "a")]  # fmt: skip
     assert request_to_target([*passed, *kept]) == passed
+
+
+#: Names that tell a destination of a client, path or method that only a proxy may state.
+CLAIMED = [
+    "Forwarded", "Forwarded-For", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Client-Cert",
+    "X-Original-Forwarded-For", "X-Real-IP", "Client-IP", "X-Client-IP", "X-Cluster-Client-IP",
+    "True-Client-IP", "CF-Connecting-IP", "CF-Connecting-IPv6", "CF-Visitor", "Fastly-Client-IP",
+    "Fly-Client-IP", "CloudFront-Viewer-Address", "X-Azure-ClientIP", "X-Azure-SocketIP",
+    "X-Appengine-User-IP", "X-Envoy-External-Address", "X-Envoy-Original-Path", "Proxy-Client-IP",
+    "WL-Proxy-Client-IP", "WL-Proxy-Client-Cert", "X-Originating-IP", "X-Remote-IP",
+    "X-Remote-Addr", "X-ProxyUser-Ip", "Remote-Addr", "Remote-User", "X-Remote-User",
+    "X-Original-URL", "X-Rewrite-URL", "X-Original-Host", "X-Original-URI", "X-Host",
+    "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-HTTP-Host-Override",
+    "Front-End-Https", "X-Url-Scheme", "X-ARR-ClientCert", "X-SSL-Client-Verify",
+    "SSL-Client-Cert", "X-WebAuth-User", "X-Auth-Request-User", "Proxy", "Do-Connecting-IP",
+    "X-Vercel-Forwarded-For", "Incap-Client-IP", "X-Ms-Client-Principal",
+]  # fmt: skip
+
+FRAMING = ["Transfer-Encoding", "Content-Length", "Proxy-Authorization", "Connection", "Host",
+           "HTTP2-Settings", "TE", "Upgrade", "Cookie", "Expect", "Via"]  # fmt: skip
+
+
+def spellings(name: str) -> list[str]:
+    """Of the same CGI variable."""
+    first = name.replace("-", "_", 1)
+    return [name, name.lower(), name.replace("-", "_").upper(), name.replace("-", "."), first]
+
+
+@pytest.mark.parametrize("name", [*CLAIMED, *FRAMING])
+def test_what_a_client_must_not_tell_a_target(name: str) -> None:
+    assert request_to_target([(each, "1") for each in spellings(name)]) == []
+
+
+def test_names_that_only_look_alike_go_to_a_target() -> None:
+    names = ["api_key", "X_Own", "X-Realm", "X-Hosting", "X-Forward", "Flying", "Cfg", "Proximity",
+             "X-Request-Id", "Traceparent", "X-HTTP-Methods", "CDN-Loop", "Origin", "Referer",
+             "X-Amzn-Trace-Id", "Content_Type", "Sec-Fetch-Site"]  # fmt: skip
+    fields = [(name, "1") for name in names]
+    assert request_to_target(fields) == fields
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_field_that_connection_names_in_another_spelling(way) -> None:  # type: ignore[no-untyped-def]
+    named = [("Connection", "X-Private"), ("X_Private", "1")]
+    assert way([*named, ("Accept-Ranges", "1"), ("Range", "1")])[0][1] == "1"
+    assert way(named) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-Accel-Redirect", "X-Accel-Buffering", "X-Sendfile", "X-Sendfile2", "X-Sendfile-Temporary",
+     "X-LIGHTTPD-send-file", "X-LiteSpeed-Location", "X-Reproxy-URL", "X-REPROXY-FILE",
+     "Surrogate-Control", "Edge-Control", "Date", *FRAMING[2:4], "Keep-Alive", "HTTP2-Settings"],
+)  # fmt: skip
+def test_what_a_target_must_not_order(name: str) -> None:
+    assert answer_of_target([(each, "1") for each in spellings(name)]) == []
+
+
+def test_every_name_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/relaying.md").read_text().lower()
+    for name in (name for row in (*CLAIMS.values(), *ORDERS.values()) for name in row):
+        assert f"`{name}{'*' if name.endswith('-') else ''}`" in page
+
+
+def test_lengths_of_odd_spelling() -> None:
+    odd = [("Content_Length", "1"), ("Transfer_Encoding", "chunked")]
+    for way in WAYS:
+        assert way(odd) == []
+    assert answer_of_target([("Content-Length", "5"), *odd]) == [("Content-Length", "5")]
 
 
 def test_what_comes_from_a_target() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from quart_app.protocol.names import (
     INLINE_SAFE,
+    SNIFF_SIZE,
     content_disposition,
     display_name,
     guess_media_type,
@@ -219,6 +220,50 @@ def test_guesses_do_not_depend_on_the_machine() -> None:
     mimetypes.add_type("text/odd", ".odd")
     assert mimetypes.guess_type("a.odd")[0] == "text/odd"
     assert guess_media_type("a.odd") == "application/octet-stream"
+
+
+CUT = b"a" + "é".encode() * 40_000
+UTF_8, NONE = "; charset=utf-8", ""
+
+
+@pytest.mark.parametrize(
+    ("data", "charset"),
+    [
+        (b"", NONE),
+        (b"in ASCII", NONE),
+        ("Grüße — 文件 🦆".encode(), UTF_8),
+        ("\ufeffGrüße".encode(), UTF_8),
+        (CUT, UTF_8),
+        (b"a" * SNIFF_SIZE + b"b", UTF_8),  # longer than what is looked at
+        (b"a" * SNIFF_SIZE, NONE),
+        # Other codings.
+        ("Grüße".encode("latin-1"), NONE),
+        ("Grüße".encode("utf-16"), NONE),
+        ("\ufeffGrüße".encode("utf-16-be"), NONE),
+        ("ASCII, é".encode("utf-16-le"), NONE),
+        ("Grüße".encode("utf-32"), NONE),
+        ("文件".encode("gb18030"), NONE),
+        ("日本語".encode("shift-jis"), NONE),
+        (("日本語" * 20_000).encode("iso-2022-jp"), NONE),
+        ("é".encode()[:1], NONE),  # cut at the end of the file itself
+        ("é".encode() + b"\xff", NONE),
+        ("é".encode() + b"\0", NONE),
+        (b"\xed\xa0\x80", NONE),  # half a character
+        (b"\xc0\xaf", NONE),
+    ],
+)
+def test_charset_of_a_guessed_text(data: bytes, charset: str) -> None:
+    head, complete = data[:SNIFF_SIZE], len(data) <= SNIFF_SIZE
+    assert guess_media_type("a.txt", head, complete=complete) == f"text/plain{charset}"
+    assert guess_media_type("a.csv", head, complete=complete) == f"text/csv{charset}"
+
+
+NOT_TEXT = ["a.xml", "a.json", "a.svg", "a.yaml", "a.ndjson", "a.txt.gz", "a"]
+
+
+@pytest.mark.parametrize("name", NOT_TEXT)
+def test_other_types_have_no_charset(name: str) -> None:
+    assert guess_media_type(name, "Grüße".encode()) == guess_media_type(name)
 
 
 @pytest.mark.parametrize(

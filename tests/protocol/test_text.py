@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quart_app.errors import NotText
-from quart_app.protocol.text import LineCounter, TextDecoder
+from quart_app.protocol.text import LineCounter, TextDecoder, spreadsheet_cell
 
 
 def counted(*chunks: bytes) -> int | None:
@@ -72,3 +74,33 @@ class TestDecoder:
     def test_no_text(self, data: bytes, step: int) -> None:
         with pytest.raises(NotText):
             decoded(data, step)
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-2+3+cmd|' /C calc'!A0", "'-2+3+cmd|' /C calc'!A0"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("\n=1", "'\n=1"),
+        ("＝1", "'＝1"),
+        ("'quoted'", "''quoted'"),
+        ("a;=1;b;-2", "a;'=1;b;'-2"),
+        # No formulas.
+        ("", ""),
+        ("a=1.txt", "a=1.txt"),
+        ("a-b+c@d", "a-b+c@d"),
+        ("a; =b", "a; =b"),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+    ],
+)
+def test_cells_that_spreadsheets_would_run(text: str, cell: str) -> None:
+    assert spreadsheet_cell(text) == cell
+
+
+@given(st.text("a;='-@ \t\n＋"))
+def test_escaped_cells_read_back(text: str) -> None:
+    assert re.sub("(^|;)'", r"\1", spreadsheet_cell(text)) == text

@@ -14,6 +14,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from hypercorn.middleware import ProxyFixMiddleware
+
 from tests.e2e.watching import watched_loop
 
 if TYPE_CHECKING:
@@ -130,6 +132,17 @@ async def _drip(_: Any, query: dict[str, str], receive: Receive, send: Send) -> 
     await send({"type": "http.response.body", "body": b""})
 
 
+async def _events(_: Any, query: dict[str, str], receive: Receive, send: Send) -> None:
+    """Sends `count` events at once, and has nothing more to send while the client is there."""
+    if "count" in query:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+    for number in range(int(query.get("count", 0))):
+        line = b"data: %d\n\n" % number
+        await send({"type": "http.response.body", "body": line, "more_body": True})
+    SEEN.append("waiting")
+    await _disconnected(receive)
+
+
 async def _disconnected(receive: Receive) -> None:
     while (message := await receive())["type"] != "http.disconnect":
         pass
@@ -163,6 +176,24 @@ async def _file(scope: Any, query: dict[str, str], __: Receive, send: Send) -> N
             SEEN.append(type(error).__name__)
             raise RuntimeError(ASKED_FOR) from error
     await send({"type": "http.response.body", "body": b"after"})
+
+
+async def _proxied(scope: Any, _: dict[str, str], receive: Receive, send: Send) -> None:
+    """Answers with the facts of a scope that a middleware has copied."""
+
+    async def describe(scope: Any, receive: Any, send: Any) -> None:
+        ours = scope["extensions"].get("quart_app.server")
+        found = {"client": scope["client"][0], "state": sorted(scope["state"]),
+                 "unsent": ours and ours.unsent()}  # fmt: skip
+        if scope["type"] == "http":
+            await _answer_json(send, found)
+        else:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "text": json.dumps(found)})
+            await send({"type": "websocket.close"})
+
+    await ProxyFixMiddleware(describe)(scope, receive, send)
 
 
 async def _extensions(scope: Any, _: dict[str, str], __: Receive, send: Send) -> None:
@@ -211,6 +242,7 @@ HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[Non
     "/block": _block,
     "/bytes": _bytes,
     "/drip": _drip,
+    "/events": _events,
     "/exit": _exit,
     "/extensions": _extensions,
     "/fail": _fail,
@@ -218,6 +250,7 @@ HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[Non
     "/file": _file,
     "/hold": _hold,
     "/interim": _interim,
+    "/proxied": _proxied,
     "/read": _read,
     "/refuse": _refuse,
     "/release": _release,

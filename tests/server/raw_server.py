@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 #: Variable with seconds after which the launcher hears that a worker accepts connections.
 HEARD_AFTER = "TEST_HEARD_AFTER"
 
+#: Requests that a connection takes.
+KEEP_ALIVE_MAX_REQUESTS = 1300
+
 WORKER = (sys.executable, "-m", "tests.server.raw_server", "worker")
 
 
@@ -82,6 +85,7 @@ async def _serve() -> None:
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     config.read_timeout = 1
+    config.keep_alive_max_requests = KEEP_ALIVE_MAX_REQUESTS
     await hypercorn.asyncio.serve(cast("ASGIFramework", app), config, shutdown_trigger=stop.wait)
 
 

@@ -119,6 +119,10 @@ def test_negotiation(client: httpx.Client, accept: str, kind: str) -> None:
         ("cursor=" + "A" * 5000, "bad_cursor"),
         ("cursor=OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk6YQ", "bad_cursor"),
         ("cursor=%F0%9F%A6%86", "bad_cursor"),
+        # `5:a`, NUL, `b`, which PostgreSQL takes for no text; a key of 65 characters; `-5:a`.
+        ("cursor=NTphAGI", "bad_cursor"),
+        ("cursor=NTph" + "YWFh" * 21 + "YQ", "bad_cursor"),
+        ("cursor=LTU6YQ", "bad_cursor"),
     ],
 )
 def test_bad_pages(client: httpx.Client, query: str, code: str) -> None:

@@ -15,7 +15,7 @@ disk (`synchronous=FULL`) before the client is answered.
 
 from __future__ import annotations
 
-from flask import Flask
+from flask import Flask, Response
 
 from benchmarks.servers.flask_app.converting import converting
 from benchmarks.servers.flask_app.files import files
@@ -23,6 +23,7 @@ from benchmarks.servers.flask_app.problems import render_errors
 from benchmarks.servers.flask_app.reading import reading
 from benchmarks.servers.flask_app.relaying import RemoteUrl, relaying
 from benchmarks.servers.flask_app.uploads import FileName, uploads
+from quart_app.protocol.caching import NO_STORE
 
 __all__ = ["app"]
 
@@ -37,3 +38,10 @@ app.url_map.converters["name"] = FileName
 render_errors(app)
 for blueprint in (uploads, files, reading, converting, relaying):
     app.register_blueprint(blueprint)
+
+
+@app.after_request
+def forbid_storing(response: Response) -> Response:
+    """Add `Cache-Control: no-store` to every answer that lacks the field."""
+    response.headers.setdefault("Cache-Control", NO_STORE)
+    return response

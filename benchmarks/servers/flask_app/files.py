@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify, request, send_file
@@ -14,16 +15,18 @@ from benchmarks.servers.flask_app.representation import (
     ndjson,
     position_of,
     preferred_type,
-    validators_of,
 )
+from benchmarks.servers.flask_app.settings import CACHE_MAX_AGE
 from quart_app.errors import BadRequest, NotFound
 from quart_app.protocol.byteranges import byteranges_parts, new_boundary
+from quart_app.protocol.caching import cache_control
 from quart_app.protocol.conditions import (
     Outcome,
     Validators,
     evaluate,
     http_date,
     range_allowed,
+    validators_of,
 )
 from quart_app.protocol.digests import repr_digest
 from quart_app.protocol.names import content_disposition, inline_safe
@@ -80,7 +83,7 @@ def describe(file_id: str) -> dict[str, Any]:
 @files.delete("/files/<file_id>")
 def delete(file_id: str) -> Response:
     file = catalog.get(file_id)
-    evaluate("DELETE", request.headers, validators_of(file))
+    evaluate("DELETE", request.headers, validators_of(file, datetime.now(UTC)))
     storage.delete(file)
     return _without_type(Response(status=204))
 
@@ -89,7 +92,8 @@ def delete(file_id: str) -> Response:
 @files.get("/files/<file_id>/<name>")
 def download(file_id: str, name: str = "") -> Response:  # noqa: ARG001  # for people's eyes
     file = catalog.get(file_id)
-    validators = validators_of(file)
+    now = datetime.now(UTC)
+    validators = validators_of(file, now)
     if evaluate(request.method, request.headers, validators) is Outcome.NOT_MODIFIED:
         response = _without_type(Response(status=304))
     elif request.method == "HEAD" or (ranges := _ranges(file, validators)) is None:
@@ -99,6 +103,7 @@ def download(file_id: str, name: str = "") -> Response:  # noqa: ARG001  # for p
     else:
         response = _many_ranges(file, ranges)
     response.headers.update(_headers(file, validators))
+    response.headers["Cache-Control"] = cache_control(CACHE_MAX_AGE, file.expires_at, now)
     return response
 
 
@@ -107,7 +112,7 @@ def _headers(file: File, validators: Validators) -> dict[str, str]:
     return {
         "Accept-Ranges": "bytes",
         "ETag": validators.etag,
-        "Last-Modified": http_date(file.created_at),
+        "Last-Modified": http_date(validators.last_modified),
         "Repr-Digest": repr_digest(file.sha256),
         "Content-Disposition": content_disposition(file.name, inline=inline),
         "X-Content-Type-Options": "nosniff",

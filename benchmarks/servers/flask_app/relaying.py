@@ -23,7 +23,7 @@ from benchmarks.servers.flask_app.storage import Upload, admit, store
 from benchmarks.servers.flask_app.uploads import lifetime
 from quart_app.errors import BadRequest, BadUrl, NoTarget, UpstreamFailed, UpstreamTimeout
 from quart_app.models import KIB
-from quart_app.protocol.addresses import AddressPolicy, parse_exception
+from quart_app.protocol.addresses import AddressPolicy, canonical_url, parse_exception
 from quart_app.protocol.forwarding import (
     answer_of_origin,
     answer_of_target,
@@ -31,7 +31,7 @@ from quart_app.protocol.forwarding import (
     request_to_target,
 )
 from quart_app.protocol.headers import is_coded
-from quart_app.protocol.names import display_name, media_type, parse_disposition_name
+from quart_app.protocol.names import display_name, parse_disposition_name, stated_media_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def relay(url: str) -> Response:  # noqa: ARG001  # has lost its percent-encodin
     asked = request_to_origin(list(request.headers.items()))
     if "Accept-Encoding" not in request.headers:  # or httpx would ask for what it can decode
         asked.append(("Accept-Encoding", "identity"))
-    answer = _sent(REMOTE, _request(REMOTE, request.method, _asked_url(), asked))
+    answer = _sent(REMOTE, _request(REMOTE, request.method, canonical_url(_asked_url()), asked))
     return _streamed(answer, [*answer_of_origin(answer.headers.multi_items()), *HARMLESS.items()])
 
 
@@ -118,14 +118,14 @@ def _asked_url() -> str:
 def fetch() -> tuple[dict[str, object], int, dict[str, str]]:
     url, name = _wanted()
     # A coding would make others of the file's bytes.
-    outgoing = _request(REMOTE, "GET", url, [("Accept-Encoding", "identity")])
+    outgoing = _request(REMOTE, "GET", canonical_url(url), [("Accept-Encoding", "identity")])
     with closing(_sent(REMOTE, outgoing)) as answer:
         if answer.status_code != 200 or is_coded(answer.headers.get("Content-Encoding")):
             raise UpstreamFailed(f"The other server answered {answer.status_code}.")
         length = answer.headers.get("Content-Length", "")
         admit(int(length) if length.isdecimal() else None)
         shown = display_name(name or _name_of(answer))
-        kind = media_type(answer.headers.get("Content-Type"), shown)
+        kind = stated_media_type(answer.headers.get("Content-Type"))
         [file] = store([Upload(_pieces(answer), shown, kind, lifetime=lifetime())])
     described = file_json(file)
     return described, 201, {"Location": described["url"]}

@@ -13,8 +13,8 @@ from werkzeug.datastructures import MIMEAccept
 
 from quart_app.errors import BadCursor
 from quart_app.models import KIB, File, Position, from_microseconds, to_microseconds
-from quart_app.protocol.conditions import Validators
 from quart_app.protocol.names import url_name
+from quart_app.protocol.text import spreadsheet_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,11 +46,6 @@ def _time(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat().replace("+00:00", "Z")
 
 
-def validators_of(file: File) -> Validators:
-    """Give what tells a file from others: its digest, as it never changes."""
-    return Validators(f'"{file.sha256}"', file.created_at)
-
-
 def cursor_of(file: File) -> str:
     """Make the cursor of the page that follows a file."""
     text = f"{to_microseconds(file.created_at)}:{file.id}"
@@ -75,9 +70,12 @@ def csv_rows(files: Iterable[File]) -> Iterator[str]:
     header = io.StringIO()
     csv.writer(header).writerow(COLUMNS)
     yield header.getvalue()
-    yield from _gathered(
-        files, lambda out, file: csv.writer(out).writerow(file_json(file).values())
-    )
+    yield from _gathered(files, lambda out, file: csv.writer(out).writerow(_cells(file)))
+
+
+def _cells(file: File) -> list[Any]:
+    values = file_json(file).values()
+    return [spreadsheet_cell(value) if isinstance(value, str) else value for value in values]
 
 
 def _gathered(files: Iterable[File], write: Callable[[io.StringIO, File], object]) -> Iterator[str]:

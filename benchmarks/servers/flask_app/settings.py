@@ -18,6 +18,9 @@ ALLOW_FETCH: list[str] = json.loads(os.environ.get("QUART_APP_ALLOW_FETCH", "[]"
 #: Seconds that another host may keep us waiting, in either direction.
 STALL_TIMEOUT = float(os.environ.get("QUART_APP_STALL_TIMEOUT", "60"))
 
+#: Seconds that caches may answer with a file without asking.
+CACHE_MAX_AGE = int(os.environ.get("QUART_APP_CACHE_MAX_AGE", "0"))
+
 READ_SIZE = 256 * KIB
 #: What the envelope and the fields of a form may add to its files, in bytes.
 FORM_OVERHEAD = 2 * MIB

@@ -17,6 +17,7 @@ from benchmarks.servers.flask_app.settings import DATA, MAX_UPLOAD_SIZE, READ_SI
 from quart_app.errors import DigestMismatch, NoSpace, NotFound, StorageUnavailable, TooLarge
 from quart_app.models import ByteRange, File
 from quart_app.protocol.digests import ALGORITHMS
+from quart_app.protocol.names import SNIFF_SIZE, guess_media_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,14 +36,14 @@ class Upload:
     Attributes:
         chunks: Its bytes.
         name: Display name.
-        media_type: Media type.
+        media_type: Media type that the client states, or None: guessed from name and first bytes.
         digests: Digests it must have, by their names in RFC 9530.
         lifetime: How long it is kept, or None for ever.
     """
 
     chunks: Iterable[bytes]
     name: str
-    media_type: str
+    media_type: str | None
     digests: Mapping[str, bytes] = field(default_factory=dict)
     lifetime: timedelta | None = None
 
@@ -73,11 +74,12 @@ def _written(upload: Upload, path: Path) -> File:
     part = path.with_name(f".{path.name}.part")
     digest = hashlib.sha256()
     others = {name: hashlib.new(ALGORITHMS[name]) for name in upload.digests.keys() - {"sha-256"}}
-    size = 0
+    size, head = 0, b""
     try:
         with part.open("xb", buffering=0) as file:
             for chunk in upload.chunks:
                 size += len(chunk)
+                head += chunk[: SNIFF_SIZE - len(head)]
                 if size > MAX_UPLOAD_SIZE:
                     raise TooLarge(MAX_UPLOAD_SIZE)
                 for each in (digest, *others.values()):
@@ -93,7 +95,9 @@ def _written(upload: Upload, path: Path) -> File:
     now = datetime.now(UTC)
     expires_at = None if upload.lifetime is None else now + upload.lifetime
     sha256 = digest.hexdigest()
-    return File(path.name, upload.name, size, upload.media_type, sha256, now, expires_at)
+    guessed = guess_media_type(upload.name, head, complete=len(head) == size)
+    kind = upload.media_type or guessed
+    return File(path.name, upload.name, size, kind, sha256, now, expires_at)
 
 
 def _write(file: IO[bytes], chunk: bytes) -> None:

@@ -22,7 +22,7 @@ from benchmarks.servers.flask_app.storage import Upload, admit, store
 from quart_app.errors import BadForm, BadRequest
 from quart_app.protocol.digests import declared_digests
 from quart_app.protocol.headers import as_utf8
-from quart_app.protocol.names import display_name, media_type, parse_disposition_name
+from quart_app.protocol.names import display_name, parse_disposition_name, stated_media_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,14 +62,13 @@ def put(name: str | None) -> Answer:
 def _store_raw(name: str | None) -> Answer:
     admit(request.content_length)
     disposition = as_utf8(request.headers.get("Content-Disposition", ""))
-    shown = display_name(name or parse_disposition_name(disposition))
     return _created(
         store(
             [
                 Upload(
                     chunks=body(),
-                    name=shown,
-                    media_type=media_type(request.headers.get("Content-Type"), shown),
+                    name=display_name(name or parse_disposition_name(disposition)),
+                    media_type=stated_media_type(request.headers.get("Content-Type")),
                     digests=declared_digests(request.headers),
                     lifetime=lifetime(),
                 )
@@ -96,7 +95,7 @@ def _form_uploads(fields: dict[str, list[str]]) -> Iterator[Upload]:
             continue
         found += 1
         name = display_name(part.header.filename)
-        yield Upload(chunks, name, media_type(part.header.media_type, name), lifetime=kept_for)
+        yield Upload(chunks, name, stated_media_type(part.header.media_type), lifetime=kept_for)
     if not found:
         raise BadForm("The form has no file.")
 

@@ -110,6 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
     def get_untyped(self) -> None:
         self.answer(200, {}, b"untyped")
 
+    def get_utf8(self) -> None:
+        self.answer(200, {}, "Grüße".encode())
+
+    def get_cached(self) -> None:
+        self.answer(200, {"Cache-Control": "public, max-age=60"}, b"cached")
+
     def get_missing(self) -> None:
         self.answer(404, {"Content-Type": "text/plain"}, b"not here")
 

@@ -94,8 +94,10 @@ RANGES = [
     (f"bytes=1-{10**30}", 1, SIZE),
     ("bytes=0-100,50-200", 0, 201),
 ]
-IGNORED = ["bytes", "bytes=", "bytes=a-b", "bytes=2-1", "lines=0-1", "bytes 0-1"]
-UNSATISFIABLE = [f"bytes={SIZE}-", "bytes=-0", "bytes=" + ",".join(["0-"] * 500)]
+IGNORED = ["bytes", "bytes=", "bytes=a-b", "bytes=2-1", "lines=0-1", "bytes 0-1",
+           "bytes=" + ",".join(["0-"] * 65),
+           "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 514, 2))]  # fmt: skip
+UNSATISFIABLE = [f"bytes={SIZE}-", "bytes=-0"]
 
 
 class TestRanges:
@@ -125,6 +127,7 @@ class TestRanges:
             [(10, 20), (0, 1)],
             [(0, MIB + 1), (MIB + 500, SIZE)],
             [(n * 30_000, n * 30_000 + 100) for n in range(64)],
+            [(n * 8_000, n * 8_000 + 100) for n in range(256)],
         ],
     )
     def test_many(self, client: httpx.Client, url: str, ranges: list[tuple[int, int]]) -> None:
@@ -141,6 +144,12 @@ class TestRanges:
         boundary = f"--{parsed.get_boundary()}".encode()
         bodies = [part.partition(b"\r\n\r\n")[2][:-2] for part in response.content.split(boundary)]
         assert bodies[1:-1] == [BYTES[first:stop] for first, stop in ranges]
+
+    @pytest.mark.parametrize("field", ["bytes=0-", "bytes=0-0", "bytes=-5", "bytes=5-9"])
+    def test_of_an_empty_file(self, client: httpx.Client, field: str) -> None:
+        response = client.get(upload(client, b"")["url"], headers={"Range": field})
+        assert (response.status_code, response.content) == (200, b"")
+        assert "Content-Range" not in response.headers
 
     def test_head_has_none(self, client: httpx.Client, url: str) -> None:
         response = client.head(url, headers={"Range": "bytes=0-1"})

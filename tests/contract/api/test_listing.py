@@ -61,6 +61,29 @@ def test_csv(client: httpx.Client, stored: list[dict[str, Any]]) -> None:
     assert set(rows[0]) == set(stored[0])
 
 
+HARMFUL = {
+    "=1+1": "'=1+1",
+    "+1": "'+1",
+    "-1": "'-1",
+    "@a": "'@a",
+    "'=1": "''=1",
+    "＝1": "'＝1",
+    "a;=1": "a;'=1",
+}
+
+
+@pytest.mark.parametrize(("name", "cell"), HARMFUL.items())
+def test_no_spreadsheet_runs_a_name(client: httpx.Client, name: str, cell: str) -> None:
+    file = upload(client, b"x", name, Content_Type="+1/x")
+    table = client.get("/files", headers={"Accept": "text/csv"}).text
+    [row] = [each for each in csv.DictReader(io.StringIO(table)) if each["id"] == file["id"]]
+    assert (row["name"], row["media_type"]) == (cell, "'+1/x")
+    lines = client.get("/files", headers={"Accept": "application/x-ndjson"}).text.splitlines()
+    assert file in [json.loads(line) for line in lines]
+    assert client.get(f"/files/{file['id']}/info").json()["name"] == name
+    client.delete(f"/files/{file['id']}")
+
+
 def test_ndjson(client: httpx.Client, stored: list[dict[str, Any]]) -> None:
     response = client.get("/files", headers={"Accept": "application/x-ndjson"})
     assert response.headers["Content-Type"].startswith("application/x-ndjson")

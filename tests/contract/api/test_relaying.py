@@ -217,6 +217,10 @@ class TestStored:
         told = self.fetch(client, url=f"{remote.url}/named").json()
         assert (told["name"], told["media_type"]) == ("€.png", "image/png")
 
+    def test_text_without_a_type(self, client: httpx.Client, remote: Origin) -> None:
+        told = self.fetch(client, url=f"{remote.url}/utf8/a.txt").json()
+        assert (told["name"], told["media_type"]) == ("a.txt", "text/plain; charset=utf-8")
+
     def test_redirect(self, client: httpx.Client, remote: Origin) -> None:
         response = self.fetch(client, url=f"{remote.url}/redirect?/chunked")
         assert response.json()["sha256"] == sha256(REMOTE)

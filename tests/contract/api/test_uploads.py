@@ -115,6 +115,59 @@ def test_name_and_media_type(
     assert (file["name"], file["media_type"]) == (name, media_type)
 
 
+class TestCharset:
+    """Text of which nobody has stated the type, and that browsers show."""
+
+    UTF_8 = "text/plain; charset=utf-8"
+    #: The first piece that is looked at ends within a character.
+    CUT = b"a" + "é".encode() * 40_000
+
+    @pytest.mark.parametrize(
+        ("data", "kind"),
+        [
+            ("Grüße — 文件 🦆".encode(), UTF_8),
+            (CUT, UTF_8),
+            ("Grüße".encode("latin-1"), "text/plain"),
+            ("Grüße".encode("utf-16"), "text/plain"),
+            (b"ASCII", "text/plain"),
+            (b"", "text/plain"),
+        ],
+        ids=["UTF-8", "UTF-8, cut", "Latin-1", "UTF-16", "ASCII", "empty"],
+    )
+    def test_however_it_comes(self, client: httpx.Client, data: bytes, kind: str) -> None:
+        body = form(('name="a"; filename="a.txt"', data))
+        for response in (
+            client.post("/upload", params={"name": "a.txt"}, content=data),
+            client.put("/upload/a.txt", content=data),
+            client.post("/upload", content=body, headers={"Content-Type": form_type}),
+        ):
+            [file] = response.json()["files"]
+            assert file["media_type"] == kind
+            shown = client.get(file["url"], params={"inline": "1"})
+            assert (shown.headers["Content-Type"], shown.content == data) == (kind, True)
+
+    def test_in_single_bytes(self, server: ServerProcess) -> None:
+        with wire(server) as client:
+            client.request("PUT /upload/a.txt", "Transfer-Encoding: chunked")
+            for byte in "aé🦆".encode():
+                client.chunk(bytes([byte]))
+            client.chunk(b"")
+            [file] = json.loads(client.response().read())["files"]
+        assert file["media_type"] == self.UTF_8
+
+    @pytest.mark.parametrize("stated", ["text/plain", "text/plain;charset=Latin-1", "TEXT/Plain"])
+    def test_a_client_s_own_type_stays(self, client: httpx.Client, stated: str) -> None:
+        data = "Grüße".encode()
+        part = f'name="a"; filename="a.txt"\r\nContent-Type: {stated}'
+        for response in (
+            client.put("/upload/a.txt", content=data, headers={"Content-Type": stated}),
+            client.post("/upload", content=form((part, data)), headers={"Content-Type": form_type}),
+        ):
+            [file] = response.json()["files"]
+            assert file["media_type"] == stated
+            assert client.get(file["url"]).headers["Content-Type"] == stated
+
+
 def test_curl(server: ServerProcess, tmp_path: Path) -> None:
     path = tmp_path / "big.iso"
     path.write_bytes(BYTES)
