@@ -18,6 +18,7 @@ from hypercorn.utils import LifespanFailureError
 from quart_app.errors import CannotStart
 from quart_app.server.accepting import Acceptor
 from quart_app.server.connection import Connection
+from quart_app.server.memory import return_memory
 from quart_app.server.pulse import READY, beat, beat_interval
 from quart_app.server.seams import fix_hypercorn
 from quart_app.server.sockets import BACKLOG
@@ -102,8 +103,10 @@ async def _serve(
     # Who kills the launcher means the service: no worker may serve on by itself.
     loop.add_reader(inheritance.lifeline, os.kill, os.getpid(), signal.SIGKILL)
     beat(inheritance.pulse, beat_interval(settings.worker_timeout))
+    trimming = asyncio.create_task(return_memory())
     config = _config(settings, inheritance.listeners)
     await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_stopped)
+    trimming.cancel()
 
 
 def _replace_servers(loop: asyncio.AbstractEventLoop) -> list[Acceptor]:

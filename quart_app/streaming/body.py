@@ -185,6 +185,10 @@ class RequestBody(Body):
     def abandon(self) -> None:
         """Drop the bytes that wait and those that still come: no reader is left."""
         self.wanted.set()
+        if self._error is not None:
+            # The traceback refers to frames that hold pieces of 1 MiB, and to this body by way of
+            # them: a cycle that would keep those pieces until the next garbage collection.
+            self._error.__traceback__ = None
         self.clear()
         self._end()
 
