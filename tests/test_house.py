@@ -1,4 +1,4 @@
-"""The layers and measures of the house (DESIGN.md), read from the source."""
+"""The layers and measures of the code, read from the source."""
 
 from __future__ import annotations
 

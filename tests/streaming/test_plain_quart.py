@@ -1,4 +1,4 @@
-"""What stock Quart gets wrong (STACK_FACTS.md, Quart 1 to 7), made right by one call.
+"""Faults of stock Quart with bodies and responses, and their absence after one call.
 
 Each runs on stock Hypercorn, whose early-answer deadlock (Hypercorn 1 and 2) comes with it.
 """
