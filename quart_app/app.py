@@ -15,6 +15,7 @@ from quart_app.data import cannot_use, open_files
 from quart_app.errors import CannotStart, QuartAppError
 from quart_app.protocol.addresses import AddressPolicy, parse_exception
 from quart_app.protocol.multipart import FormLimits
+from quart_app.protocol.sites import HostPolicy
 from quart_app.services import Converting, Files, Reading, Relaying, Swept, join, sweep
 from quart_app.streaming import in_thread, start_threads, stream_bodies
 from quart_app.upstream import Client, Connector, tls_context
@@ -24,6 +25,7 @@ from quart_app.web import (
     downloads,
     forbid_storing,
     get_services,
+    guard_sites,
     health,
     listing,
     reading,
@@ -35,7 +37,7 @@ from quart_app.web import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from quart_app.settings import Settings
 
@@ -55,11 +57,13 @@ class _Application(Quart):
             super().log_exception(exception_info)
 
 
-def create_app(settings: Settings) -> Quart:
+def create_app(settings: Settings, bound: Sequence[str] | None = None) -> Quart:
     """Make the application; its storage and catalog open when a server starts it.
 
     Args:
-        settings: As `load_settings` gives them.
+        settings: As `load_settings` returns them.
+        bound: Addresses of the listening sockets, without those at paths; None where another
+            server listens.
     """
     app = _Application(__name__, static_folder=None)
     app.config.update(
@@ -76,6 +80,7 @@ def create_app(settings: Settings) -> Quart:
     render_errors(app)
     forbid_storing(app)
     refuse_overload(app)
+    guard_sites(app, _host_policy(settings, bound), settings.cors_origins)
     for blueprint in (uploads, downloads, listing, reading, converting, relaying, health):
         app.register_blueprint(blueprint)
 
@@ -115,6 +120,12 @@ def create_app(settings: Settings) -> Quart:
 def start_draining(app: Quart) -> None:
     """Have an application say that it is not ready for new work."""
     get_services(app).draining = True
+
+
+def _host_policy(settings: Settings, bound: Sequence[str] | None) -> HostPolicy | None:
+    if settings.allowed_hosts is not None:
+        return HostPolicy.chosen(settings.allowed_hosts)
+    return None if bound is None else HostPolicy.bound(bound, settings.host)
 
 
 async def _open_relaying(settings: Settings, files: Files, stack: AsyncExitStack) -> Relaying:

@@ -9,5 +9,5 @@ __all__ = ["app"]
 
 settings = load_settings().settings
 configure_logs(settings.log_level, settings.log_format)
-fix_hypercorn()
+fix_hypercorn(half_closed_timeout=settings.stall_timeout)
 app = create_app(settings)

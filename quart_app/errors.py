@@ -29,6 +29,7 @@ __all__ = [
     "CatalogUnavailable",
     "ClientDisconnected",
     "ClientStalled",
+    "CrossSite",
     "DataMismatch",
     "DigestMismatch",
     "Draining",
@@ -37,6 +38,7 @@ __all__ = [
     "NoSpace",
     "NoTarget",
     "NotFound",
+    "NotStarted",
     "NotText",
     "Overloaded",
     "PreconditionFailed",
@@ -46,6 +48,7 @@ __all__ = [
     "StorageUnavailable",
     "TooExpanded",
     "TooLarge",
+    "UnknownHost",
     "UnsupportedEncoding",
     "UpstreamFailed",
     "UpstreamTimeout",
@@ -56,7 +59,7 @@ class QuartAppError(Exception):
     """Root of everything this package raises on purpose.
 
     Attributes:
-        code: Stable, machine-readable name.
+        code: Stable, machine-readable name; the status where the error is Werkzeug's too.
         status: HTTP status it answers with.
         title: The same for people.
         detail: What is special about this case, written for the client.
@@ -71,6 +74,11 @@ class QuartAppError(Exception):
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
         self.detail = detail
+
+    @property
+    def problem_code(self) -> str:
+        """Stable, machine-readable name."""
+        return self.code
 
 
 class BadRequest(QuartAppError):
@@ -132,6 +140,28 @@ class BlockedAddress(QuartAppError):
     code = "blocked_address"
     status = 403
     title = "Address not allowed"
+
+
+class UnknownHost(QuartAppError):
+    """The request names a host that the service does not answer for (RFC 9110, 15.5.20)."""
+
+    code = "unknown_host"
+    status = 421
+    title = "Unknown host"
+
+    def __init__(self) -> None:
+        super().__init__("The operator lists the hosts of this service in allowed_hosts.")
+
+
+class CrossSite(QuartAppError):
+    """A page of another web site has caused a request that changes something."""
+
+    code = "cross_site"
+    status = 403
+    title = "Request of another site"
+
+    def __init__(self) -> None:
+        super().__init__("The operator lists origins whose pages may do this in cors_origins.")
 
 
 class PreconditionFailed(QuartAppError):
@@ -328,6 +358,14 @@ class Overloaded(QuartAppError):
     status = 503
     title = "The service is overloaded"
     headers: Mapping[str, str] = MappingProxyType({"Retry-After": "1"})
+
+
+class NotStarted(QuartAppError):
+    """The application has not started: the server has not run its lifespan."""
+
+    code = "not_started"
+    status = 503
+    title = "The service has not started"
 
 
 class UpstreamFailed(QuartAppError):

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from quart_app.models import GIB, MIB
 from quart_app.protocol.addresses import parse_exception
+from quart_app.protocol.sites import HostPattern, canonical_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
     config: Path | None = Field(None, description="TOML file to read settings from")
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", description="address or name to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     data: Path = Field(Path("data"), description="directory for files and catalog")
     workers: int = Field(1, ge=1, le=256, description="processes that serve")
@@ -50,6 +51,11 @@ class Settings(BaseSettings):
         "uvloop", description="event loop: uvloop or asyncio"
     )
     drain: float = Field(30.0, ge=0, description="seconds that running transfers get on stop")
+    worker_timeout: float = Field(
+        30.0,
+        ge=0,
+        description="seconds that a worker may be frozen before it is replaced; 0 for ever",
+    )
     max_upload_size: ByteSize = Field(
         ByteSize(1024 * GIB), gt=0, description="largest file in bytes, 10GiB forms too"
     )
@@ -82,6 +88,15 @@ class Settings(BaseSettings):
     proxy_targets: dict[str, str] = Field(
         {}, description='where /proxy sends bodies, name to URL, as {"default": "http://10.0.0.6/"}'
     )
+    allowed_hosts: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description='hosts answered for, as ["files.example.org"]; by default, on loopback and '
+        "Unix sockets loopback names and the host bound, elsewhere any",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description='origins whose pages may use the service, as ["https://example.org"]'
+    )
     stall_timeout: float = Field(
         60.0, gt=0, description="seconds without a byte after which a transfer is given up"
     )
@@ -112,7 +127,7 @@ class Settings(BaseSettings):
         """Take values from the caller alone: `load_settings` knows where each came from."""
         return (init_settings,)
 
-    @field_validator("allow_fetch", "proxy_targets", mode="before")
+    @field_validator("allow_fetch", "allowed_hosts", "cors_origins", "proxy_targets", mode="before")
     @classmethod
     def _read_json(cls, value: Any) -> Any:
         return json.loads(value) if isinstance(value, str) else value
@@ -123,6 +138,18 @@ class Settings(BaseSettings):
         for text in value:
             parse_exception(text)
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for text in value or ():
+            HostPattern.parse(text)
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(canonical_origin, value))
 
     @field_validator("proxy_targets")
     @classmethod

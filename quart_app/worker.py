@@ -22,7 +22,7 @@ def main() -> None:
     try:
         settings = load_settings().settings
         configure_logs(settings.log_level, settings.log_format)
-        app = create_app(settings)
+        app = create_app(settings, inheritance.addresses())
         serve(app, settings, inheritance, on_stop=lambda: start_draining(app))
     except (BadSettings, CannotStart) as error:
         sys.exit(f"quart-app: {error}")

@@ -48,8 +48,8 @@ NOT_INHERITED = ("QUART_APP_", "PYTHONDONTWRITEBYTECODE")
 #: Lines of Hypercorn's own command.
 HYPERCORN_LOG = re.compile(r"\[[^]]+\] \[\d+\] \[(\w+)\] ")
 
-#: Settings of every server unless a test says otherwise.
-DEFAULTS = {"port": 0, "discard_timeout": 2, "log_format": "json"}
+#: Settings of every server unless a test says otherwise; clients write any `Host`.
+DEFAULTS = {"allowed_hosts": '["*"]', "port": 0, "discard_timeout": 2, "log_format": "json"}
 
 
 class ServerProcess:
@@ -57,7 +57,7 @@ class ServerProcess:
 
     Args:
         directory: Holds its output, its temporary files and, unless told otherwise, its data.
-        settings: For `quart-app serve`, by name.
+        settings: For `quart-app serve`, by name; None for the service's own default.
         command: What to run, up to the settings.
         wrapper: A command that runs the one that follows it, such as one in a mount namespace.
         variables: For its environment.
@@ -79,6 +79,7 @@ class ServerProcess:
         self._state_file = directory / "state"
         self._lines_seen = 0
         given = DEFAULTS | {"data": directory / "data"} | dict(settings or {})
+        given = {name: value for name, value in given.items() if value is not None}
         self.data = Path(str(given["data"]))
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
         takes_flags = command in (SERVE, WATCHED)
@@ -165,6 +166,10 @@ class ServerProcess:
                 links.append(str(descriptor.readlink()))
         return links
 
+    def blob_descriptors(self) -> list[str]:
+        """The stored bytes, finished or not, that are open."""
+        return [link for link in self.descriptors() if re.search("/files/../", link)]
+
     def _sockets(self) -> int:
         return sum(link.startswith("socket:") for link in self.descriptors())
 
@@ -207,9 +212,8 @@ class ServerProcess:
         return found
 
     def _is_transient(self, link: str) -> bool:
-        below = (f"{self.data}/files/", f"{self.scratch}/")
-        lock = f"{self.data}/files/writers/"
-        return "(deleted)" in link or (link.startswith(below) and not link.startswith(lock))
+        temporary = "(deleted)" in link or link.startswith(f"{self.scratch}/")
+        return temporary or re.search("/files/../", link) is not None
 
     def assert_settled(self) -> None:
         """No descriptor, task, thread or file stays behind, nothing blocked, nothing odd logged."""

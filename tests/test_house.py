@@ -1,4 +1,4 @@
-"""The layers and measures of the house (DESIGN.md), read from the source."""
+"""The layers and measures of the code, read from the source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ ROOT = Path(quart_app.__file__).parent
 STOREYS = [
     {"errors", "models"},
     {"protocol"},
-    {"logs", "settings", "streaming"},
+    {"logs"},
+    {"settings", "streaming"},
     {"storage", "catalog", "upstream"},
     {"services"},
     {"web", "server", "data"},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from http import HTTPStatus
 
-__all__ = ["PROBLEM_TYPE", "code_of", "problem_json", "problem_members"]
+__all__ = ["PROBLEM_TYPE", "code_of", "problem_json", "problem_members", "status_problem"]
 
 #: Media type of problem details.
 PROBLEM_TYPE = "application/problem+json"
@@ -27,6 +28,17 @@ def problem_members(status: int, code: str, title: str, detail: str = "") -> dic
 def problem_json(status: int, code: str, title: str, detail: str = "") -> bytes:
     """Write problem details as JSON; see `problem_members`."""
     return json.dumps(problem_members(status, code, title, detail)).encode()
+
+
+def status_problem(status: int, detail: str = "") -> bytes:
+    """Return problem details as JSON whose code is the name of their status.
+
+    Args:
+        status: HTTP status.
+        detail: What is special about this case; the name of the status when "".
+    """
+    phrase = HTTPStatus(status).phrase
+    return problem_json(status, code_of(phrase), phrase, detail)
 
 
 def code_of(phrase: str) -> str:

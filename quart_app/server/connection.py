@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -14,7 +15,7 @@ from quart_app.server.http1 import Http1
 from quart_app.server.http2 import Http2
 from quart_app.server.intake import Intake
 from quart_app.server.sendfile import FileData, send_file
-from quart_app.server.stream import GONE_STATE, UNSENT_STATE
+from quart_app.server.stream import ConnectionState
 from quart_app.streaming import OUT_OF_DESCRIPTORS, read_range, unacknowledged
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import LifespanState
 
     from quart_app.server.sendfile import Sending
+    from quart_app.server.stream import Stream
 
 __all__ = ["Connection"]
 
@@ -38,6 +40,10 @@ SIGN_SECONDS = 0.5
 
 #: How long what it says counts, with nothing unsent.
 LONGEST_PARTING_SECONDS = 600.0
+
+#: Time after which a half-closed client that is sent nothing is taken for disconnected, in
+#: seconds; see `Connection.half_closed_timeout`.
+HALF_CLOSED_SECONDS = 5.0
 
 #: How long a client that still sends may take to see that the connection is closing.
 LINGER_SECONDS = 2.0
@@ -60,15 +66,24 @@ class Connection(TCPServer):
     Stock Hypercorn takes a client that has sent all it will for one that is gone, resets
     connections on which something unread is left or will come, and waits without end for a closing
     connection to flush to a client that reads no more.
+
+    Attributes:
+        half_closed_timeout: Time without progress after which a client that has closed its sending
+            side is taken for disconnected, in seconds; None for never. Progress is a byte of the
+            answer that is written or acknowledged, or a part of the request that the application
+            receives.
     """
+
+    half_closed_timeout: ClassVar[float | None] = HALF_CLOSED_SECONDS
 
     _running: ClassVar[dict[Connection, asyncio.Task[None]]] = {}
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._intake = Intake(self.reader, self.writer)
-        told = {GONE_STATE: self._intake.gone, UNSENT_STATE: self.unsent}
-        self.state = cast("LifespanState", {**self.state, **told})
+        self._writes = 0
+        state = ConnectionState(self.state, self._intake.gone, self.unsent)
+        self.state = cast("LifespanState", state)
 
     @classmethod
     def cancel_all(cls) -> None:
@@ -92,6 +107,7 @@ class Connection(TCPServer):
         """Do what the protocol asks for."""
         if isinstance(event, Updated) and event.idle and self._intake.eof:
             return  # it does not wait for another request
+        self._writes += 1
         if isinstance(event, FileData):
             await self._send_file(event.file)
         elif not (isinstance(event, RawData) and not event.data):  # as the end of a known length
@@ -167,12 +183,33 @@ class Connection(TCPServer):
             while data := await self._intake.read():
                 await self._take(data)
             protocol = self.protocol.protocol
-            if self._lasts and isinstance(protocol, Http1) and protocol.end():
-                await self._intake.lost.wait()
+            if self._lasts and isinstance(protocol, Http1) and (stream := protocol.end()):
+                await self._until_disconnected(stream)
         finally:
             await self.protocol.handle(Closed())
             # Else a connection that its client has closed stays until it was idle for long.
             await self.idle_task.stop()
+
+    async def _until_disconnected(self, stream: Stream) -> None:
+        """Wait until a half-closed client is disconnected, or is taken for it.
+
+        A FIN is all that arrives of a client that closed its connection, and of one that closed
+        its sending side only. The first resets the connection once something is sent to it. So a
+        client that takes bytes of its answer may read on, and one that is sent nothing for
+        `half_closed_timeout` is disconnected.
+        """
+        limit = math.inf if self.half_closed_timeout is None else self.half_closed_timeout
+        quiet, last = 0.0, None
+        while self._lasts and quiet < limit:
+            now = None if self._is_sending else (self._writes, len(stream.inbox))
+            quiet, last = (quiet + SIGN_SECONDS if now and now == last else 0.0), now
+            await self._await_loss(SIGN_SECONDS)
+        self._abort()
+        await self._intake.lost.wait()
+
+    @property
+    def _is_sending(self) -> bool:
+        return self.send_lock.locked() or self.unsent() > 0
 
     async def _take(self, data: bytes) -> None:
         start = 0

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
 from hypercorn.events import Closed, RawData, Updated
-from hypercorn.protocol.events import InformationalResponse, Response
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import InformationalResponse, Request, Response
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 
 from quart_app.protocol.caching import NO_STORE
-from quart_app.protocol.http1 import BulkConnection
-from quart_app.protocol.problems import PROBLEM_TYPE, code_of, problem_json
+from quart_app.protocol.http1 import BulkConnection, reason_phrase
+from quart_app.protocol.problems import PROBLEM_TYPE, status_problem
 from quart_app.server.sendfile import FileBody, FileData
-from quart_app.server.stream import GONE_STATE, Stream
+from quart_app.server.stream import Stream
+from quart_app.server.websocket import WebSocket
 from quart_app.streaming import descriptors_short
 
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
+
+    from quart_app.server.stream import ConnectionState
 
 __all__ = ["Http1"]
 
@@ -66,15 +68,17 @@ class Http1(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ended = asyncio.Event()
-        self.can_read = cast("Any", _Turn(self._ended, self.connection_state[GONE_STATE]))
+        gone = cast("ConnectionState", self.connection_state).gone
+        self.can_read = cast("Any", _Turn(self._ended, gone))
         self.connection = BulkConnection(
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
 
     @property
     def sending(self) -> bool:
-        """Whether the client is, for all that is known, in the middle of something it sends."""
-        return self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
+        """Whether the client may be in the middle of something it sends."""
+        # None is the state of a WebSocket.
+        return self.connection.their_state in {h11.SEND_BODY, h11.ERROR, None}
 
     @property
     def in_body(self) -> bool:
@@ -89,14 +93,34 @@ class Http1(H11Protocol):
             await super().handle(event)
 
     async def _create_stream(self, request: h11.Request) -> None:
+        """Start the stream of a request, with its method as the client wrote it.
+
+        Hypercorn puts methods into capitals: they are case-sensitive (RFC 9110, 9.1).
+        """
         if (refusal := self._refusal(request)) is not None:
             await self._send_error_response(refusal)
             await self.send(Closed())
             return
-        await super()._create_stream(request)
+        kind = WebSocket if _asks_for_websocket(request) else Stream
+        where = (self.ssl, self.client, self.server, self.stream_send, STREAM_ID)
+        self.stream = kind(self.app, self.config, self.context, self.task_group, *where)
         if isinstance(self.stream, Stream):
             self.connection.trailers = self.stream.trailers
-        if self.stream is not None and self.stream.closed:  # refused without the application
+        else:
+            self.connection = cast("BulkConnection", H11WSConnection(self.connection))
+        raw = self.config.h11_pass_raw_headers
+        event = Request(
+            stream_id=STREAM_ID,
+            headers=request.headers.raw_items() if raw else list(request.headers),
+            http_version=request.http_version.decode(),
+            method=request.method.decode(),
+            raw_path=request.target,
+            state=self.connection_state,
+        )
+        await self.stream.handle(event)
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
+        if isinstance(self.stream, Stream) and self.stream.closed:  # without the application
             await self.send(Closed())
 
     async def _check_protocol(self, event: h11.Request) -> None:
@@ -118,35 +142,46 @@ class Http1(H11Protocol):
         return None
 
     async def stream_send(self, event: Event) -> None:
-        """Send what a stream says, interim answers included."""
-        if isinstance(event, Response) and (
-            self.context.terminated.is_set() or descriptors_short()
-        ):
-            event = replace(event, headers=[*event.headers, (b"connection", b"close")])
-        if isinstance(event, FileBody):
+        """Send what a stream gives, interim responses and parts of files included."""
+        if isinstance(event, Response | InformationalResponse):
+            await self._send_h11_event(self._head(event))
+        elif isinstance(event, FileBody):
             data = h11.Data(data=cast("bytes", event.file))
             for part in self.connection.send_with_data_passthrough(data) or ():
                 await self.send(RawData(part) if isinstance(part, bytes) else FileData(part))
-        elif isinstance(event, InformationalResponse):
-            await self._send_h11_event(
-                h11.InformationalResponse(headers=event.headers, status_code=event.status_code)
-            )
         else:
             await super().stream_send(event)
 
-    def end(self) -> bool:
-        """Take the client's end of the connection for closed; it may still read its answer.
+    def _head(
+        self, event: Response | InformationalResponse
+    ) -> h11.Response | h11.InformationalResponse:
+        """Return the head of a response; the last one on a connection announces its end."""
+        status, headers = event.status_code, list(event.headers)
+        if isinstance(event, InformationalResponse):
+            return h11.InformationalResponse(
+                status_code=status, headers=headers, reason=reason_phrase(status)
+            )
+        headers += self.config.response_headers("h11")
+        kind = h11.Response if status >= HTTPStatus.OK else h11.InformationalResponse
+        is_last = self.keep_alive_requests >= self.config.keep_alive_max_requests
+        is_last |= self.context.terminated.is_set() or descriptors_short()
+        if kind is h11.Response and is_last:
+            headers.append((b"connection", b"close"))
+        return kind(status_code=status, headers=headers, reason=reason_phrase(status))
+
+    def end(self) -> Stream | None:
+        """Note that the client has closed its sending side; it may still read its answer.
 
         Returns:
-            Whether an answer is under way; the connection closes itself after that.
+            The stream whose answer is under way, which closes the connection at its end; or None.
         """
         self._ended.set()
         if not isinstance(self.stream, Stream):
-            return False
+            return None
         self.stream.ended.set()
         if not self.stream.complete:
             self.stream.cut()
-        return True
+        return self.stream
 
     async def _maybe_recycle(self) -> None:
         # Hypercorn closes without a word where a stop comes into an answer that did not say
@@ -164,8 +199,7 @@ class Http1(H11Protocol):
             # h11 says so of any coding but `chunked`; what does not end in that is no known length
             # and to be answered 400 (RFC 9112, 6.3).
             status_code = HTTPStatus.BAD_REQUEST
-        phrase = HTTPStatus(status_code).phrase
-        body = problem_json(status_code, code_of(phrase), phrase)
+        body = status_problem(status_code)
         headers = [
             (b"content-type", PROBLEM_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
@@ -173,6 +207,24 @@ class Http1(H11Protocol):
             (b"connection", b"close"),
             *self.config.response_headers("h11"),
         ]
-        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        reason = reason_phrase(status_code)
+        await self._send_h11_event(
+            h11.Response(status_code=status_code, headers=headers, reason=reason)
+        )
         await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
+
+
+def _asks_for_websocket(request: h11.Request) -> bool:
+    """Return whether a request asks for a WebSocket.
+
+    A server ignores `Upgrade` in a request of HTTP/1.0 (RFC 9110, 7.8).
+    """
+    fields = {name: value.lower().strip() for name, value in request.headers}
+    tokens = {token.strip() for token in fields.get(b"connection", b"").split(b",")}
+    return (
+        request.method == b"GET"
+        and request.http_version != b"1.0"
+        and b"upgrade" in tokens
+        and fields.get(b"upgrade") == b"websocket"
+    )

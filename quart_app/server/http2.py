@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from h2.connection import ConnectionState as H2State
 from h2.errors import ErrorCodes
 from h2.events import (
+    ConnectionTerminated,
     DataReceived,
-    PriorityUpdated,
     RemoteSettingsChanged,
     RequestReceived,
     StreamEnded,
     StreamReset,
     TrailersReceived,
+    WindowUpdated,
 )
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, RawData, Updated
-from hypercorn.protocol.events import Body, StreamClosed
+from hypercorn.protocol.events import Body, EndBody, StreamClosed
 from hypercorn.protocol.h2 import BUFFER_LOW_WATER, H2Protocol, StreamBuffer
 from hypercorn.protocol.http_stream import ASGIHTTPState
 from hypercorn.protocol.ws_stream import WSStream
 from priority.priority import MissingStreamError
 
 from quart_app.models import KIB, MIB
-from quart_app.server.stream import UNSENT_STATE, Stream
+from quart_app.server.http2_connection import Http2Connection
+from quart_app.server.http2_frames import Budget
+from quart_app.server.stream import Stream
+from quart_app.server.websocket import WebSocket
 
 if TYPE_CHECKING:
     from h2.events import Event as H2Event
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
     from hypercorn.protocol.http_stream import HTTPStream
     from hypercorn.typing import ASGIReceiveEvent
+
+    from quart_app.server.stream import ConnectionState
 
 __all__ = ["FRAME_SIZE", "STREAM_WINDOW", "Buffer", "Http2"]
 
@@ -52,11 +58,13 @@ CONNECTION = 0
 #: Bytes dropped of the rest of a request that was answered, before its stream is reset.
 UNWANTED_SIZE = 8 * MIB
 
-#: Frames that no window bounds, DATA without a byte and SETTINGS, that a connection may bring.
-MOST_IDLE_FRAMES = 1000
+#: Streams of a connection that end by RST_STREAM before their answer does, whichever end sends it
+#: (CVE-2023-44487, CVE-2025-8671): a page that is left may cancel all of its streams at once.
+RESETS = 200
+RESETS_PER_SECOND = 30
 
-#: Streams that a client may reset on one connection, over those that were answered.
-MOST_RESETS = 1000
+#: Idle frames that an answer pays for: some clients send WINDOW_UPDATE with every request.
+FRAMES_PER_ANSWER = 4
 
 #: Bytes of headers remembered to send them shorter, the size that the protocol starts with; a
 #: client may allow any (RFC 7541, 4.2), and every header is looked for among them.
@@ -64,13 +72,6 @@ MOST_REMEMBERED = 4 * KIB
 
 #: Largest frame that a client may send; fewer frames are less work.
 FRAME_SIZE = 256 * KIB
-
-#: Bytes of a frame or a header block under way.
-MOST_UNPARSED = FRAME_SIZE + 1 * KIB
-
-#: A method, and a path (RFC 9110, 5.6.2; RFC 3986, 2).
-TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-VISIBLE = re.compile(rb"[!-~]+")
 
 
 class Buffer(StreamBuffer):
@@ -101,13 +102,14 @@ class Http2(H2Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.connection: Http2Connection = Http2Connection(self.config.h2_max_concurrent_streams)
         #: Streams answered before their request was complete, and what more of it is dropped. To
         #: reset them at once (RFC 9113, 8.1) has clients lose the answer.
         self._unwanted: dict[int, int] = {}
         #: Bytes read since a window was last opened: of streams that still come, and of all.
         self._credits = {CONNECTION: 0}
-        self._idle_frames = 0
-        self._resets = 0
+        self._resets = Budget(RESETS, RESETS_PER_SECOND, RESETS)
+        self._widened: set[int] = set()
         self._said_farewell = False
         self._widest_window = 0
 
@@ -136,26 +138,35 @@ class Http2(H2Protocol):
         return self._widest_window - self.connection.outbound_flow_control_window
 
     async def handle(self, event: IOEvent) -> None:
-        """Take what the connection has received, or its end; after the farewell, its end only."""
-        if self._said_farewell and not isinstance(event, Closed):
+        """Handle bytes that the client sent, or the end of the connection.
+
+        Args:
+            event: `RawData`, which is ignored after `GOAWAY`, or `Closed`.
+        """
+        if isinstance(event, RawData):
+            await self._take(event.data)
             return
         await super().handle(event)
-        if isinstance(event, Closed):
-            for stream_id in list(self.stream_buffers):
-                await self._forget(stream_id)
-        elif not self.closed and self._unparsed() > MOST_UNPARSED:
-            await self._give_up(ErrorCodes.FRAME_SIZE_ERROR)
+        for stream_id in list(self.stream_buffers):
+            await self._forget(stream_id)
 
-    def _unparsed(self) -> int:
-        """Give the bytes of a frame or header block under way; h2 looks at sizes too late."""
-        buffer = self.connection.incoming_buffer
-        headers = sum(len(frame.data) for frame in buffer._headers_buffer)  # noqa: SLF001
-        return len(buffer._data) + headers  # noqa: SLF001
+    async def _take(self, data: bytes) -> None:
+        """Handle received bytes, a bounded number of frames in each turn of the event loop."""
+        try:
+            while not (self.closed or self._said_farewell):
+                await self._handle_events(self.connection.receive_data(data))
+                if not self.connection.frames.turn_is_over:
+                    return
+                data = b""
+                await asyncio.sleep(0)
+        except ProtocolError as error:
+            await self._give_up(error.error_code)
 
-    async def _give_up(self, code: ErrorCodes) -> None:
-        """End the connection of a client that is up to no good, and all that runs for it."""
-        self.connection.close_connection(code)
-        await self._flush()
+    async def _give_up(self, error_code: ErrorCodes) -> None:
+        """End the connection, and all requests on it, by `GOAWAY`."""
+        if self.connection.state_machine.state is not H2State.CLOSED:
+            self.connection.close_connection(error_code)
+        await super()._flush()
         await self.handle(Closed())
         await self.send(Closed())
 
@@ -172,49 +183,65 @@ class Http2(H2Protocol):
         for event in events:
             if self.closed:
                 return
-            stream = self.streams.get(getattr(event, "stream_id", None) or 0)
-            if isinstance(event, DataReceived):
-                await self._receive(event, stream)
-            elif isinstance(event, TrailersReceived) and isinstance(stream, Stream):
-                stream.trailers.extend(event.headers)
-            elif isinstance(event, RequestReceived):
-                await self._open(event)
-            elif isinstance(event, RemoteSettingsChanged):
-                await self._take_settings(event)
-            elif isinstance(event, PriorityUpdated):
-                pass  # deprecated (RFC 9113, 5.3.2), and its tree of unopened streams never shrinks
-            else:
-                await super()._handle_events([event])
-                if isinstance(event, StreamReset):
-                    await self._forget(event.stream_id)
-                    await self._count_reset()
-                elif isinstance(event, StreamEnded):
-                    self._unwanted.pop(event.stream_id, None)
-                    self._credits.pop(event.stream_id, None)
+            await self._handle_event(event)
+        await self._unblock()
         await self._flush()
 
-    async def _take_settings(self, event: RemoteSettingsChanged) -> None:
+    async def _handle_event(self, event: H2Event) -> None:
+        stream = self.streams.get(getattr(event, "stream_id", None) or CONNECTION)
+        match event:
+            case RequestReceived():
+                await self._open(event)
+            case DataReceived():
+                await self._receive(event, stream)
+            case TrailersReceived() if isinstance(stream, Stream):
+                stream.trailers.extend(event.headers)
+            case StreamEnded(stream_id=stream_id):
+                if stream is not None:
+                    await stream.handle(EndBody(stream_id))
+                self._unwanted.pop(stream_id, None)
+                self._credits.pop(stream_id, None)
+            case StreamReset(stream_id=stream_id):
+                await self._close_stream(stream_id)
+                await self._forget(stream_id)
+                self._resets.spend()
+            case WindowUpdated():
+                self._widened.add(event.stream_id or CONNECTION)
+            case RemoteSettingsChanged():
+                self._take_settings(event)
+            case ConnectionTerminated():
+                await self.send(Closed())
+
+    async def _unblock(self) -> None:
+        """Have streams send whose windows opened, once for all frames of a turn."""
+        if self._widened:
+            buffers = self.stream_buffers.keys()
+            for stream_id in buffers if CONNECTION in self._widened else self._widened & buffers:
+                self.priority.unblock(stream_id)
+            self._widened.clear()
+            await self.has_data.set()
+
+    def _take_settings(self, event: RemoteSettingsChanged) -> None:
+        """Apply settings of the client, but remember few header fields, whatever it allows."""
         encoder = self.connection.encoder
         encoder.header_table_size = min(encoder.header_table_size, MOST_REMEMBERED)
-        await super()._handle_events([event])
-        await self._count_idle_frame()
+        if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            self._widened.add(CONNECTION)
 
     async def _open(self, event: RequestReceived) -> None:
-        """Begin a stream, while the service stops too: the connection ends when it is idle.
+        """Begin a stream, also while the service stops: the connection ends once it is idle.
 
-        To announce that before (GOAWAY) has clients built on h2 drop what they are receiving.
+        Clients built on h2 drop answers under way when `GOAWAY` comes before.
         """
-        if refusal := _refusal(dict(event.headers)):
-            self.connection.reset_stream(event.stream_id, refusal)
-            return
         self._credits[event.stream_id] = 0
         await self._create_stream(event)
         if isinstance(stream := self.streams.get(event.stream_id), Stream):
+            # Hypercorn puts methods into capitals: they are case-sensitive (RFC 9110, 9.1).
+            stream.scope["method"] = dict(event.headers)[b":method"].decode()
             stream.gone = asyncio.Event()
             stream.unsent = partial(self._unsent, event.stream_id)
             stream.inbox.taken = partial(self._give_credit, event.stream_id)
         await self.send(Updated(idle=False))
-        await asyncio.sleep(0)  # requests come by the hundred at once
 
     def _unsent(self, stream_id: int) -> int:
         """Give what waits for a stream's window, and only with one that is open for the wire.
@@ -225,7 +252,7 @@ class Http2(H2Protocol):
         unsent = len(buffer.buffer) if buffer else 0
         with suppress(ProtocolError):  # closed meanwhile
             if self.connection.local_flow_control_window(stream_id) > 0:
-                unsent += self.connection_state[UNSENT_STATE]()
+                unsent += cast("ConnectionState", self.connection_state).unsent()
         return unsent
 
     async def _receive(self, event: DataReceived, stream: HTTPStream | WSStream | None) -> None:
@@ -242,9 +269,7 @@ class Http2(H2Protocol):
             await self._drop(stream_id, size)
 
     async def _drop(self, stream_id: int, size: int) -> None:
-        """Count what comes for nobody: empty frames, and the rest of what was answered."""
-        if not size:
-            await self._count_idle_frame()
+        """Count the rest of a request that was answered."""
         if stream_id in self._unwanted:
             self._unwanted[stream_id] -= size
             if self._unwanted[stream_id] < 0 and stream_id not in self.stream_buffers:
@@ -276,18 +301,24 @@ class Http2(H2Protocol):
         # could cross it.
         h2 = self.connection
         is_over = h2.highest_inbound_stream_id and h2.open_inbound_streams == 0
-        if is_over and self.context.terminated.is_set():
+        is_last = self.keep_alive_requests >= self.config.keep_alive_max_requests
+        if is_over and (is_last or self.context.terminated.is_set()):
             await self.say_farewell()
         else:
             await super()._flush()
 
     async def _end(self, stream_id: int, stream: object) -> None:
+        if isinstance(stream, WebSocket):
+            if stream.is_cut:
+                await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+            return
         if not isinstance(stream, Stream):
             return
         if stream.state is not ASGIHTTPState.CLOSED:  # the application failed within its answer
             await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
             return
-        self._resets = max(0, self._resets - 1)
+        self._resets.earn(1)
+        self.connection.idle_frames.earn(FRAMES_PER_ANSWER)
         if not stream.complete:
             self._unwanted[stream_id] = UNWANTED_SIZE
 
@@ -310,25 +341,3 @@ class Http2(H2Protocol):
             await buffer.close()
             with suppress(MissingStreamError):
                 self.priority.remove_stream(stream_id)
-
-    async def _count_reset(self) -> None:
-        """End a client that opens streams only to reset them (CVE-2023-44487)."""
-        self._resets += 1
-        if self._resets > MOST_RESETS:
-            await self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
-
-    async def _count_idle_frame(self) -> None:
-        """End a client that sends frames of no consequence (RFC 9113, 10.5)."""
-        self._idle_frames += 1
-        if self._idle_frames > MOST_IDLE_FRAMES:
-            await self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
-
-
-def _refusal(headers: dict[bytes, bytes]) -> ErrorCodes | None:
-    """Tell what is wrong with a request that h2 has no objection to."""
-    method, path = headers.get(b":method", b""), headers.get(b":path", b"")
-    if method == b"CONNECT" and b":protocol" not in headers:
-        return ErrorCodes.CONNECT_ERROR  # a plain tunnel (RFC 9113, 8.5) is not offered
-    if TOKEN.fullmatch(method) and VISIBLE.fullmatch(path):
-        return None
-    return ErrorCodes.PROTOCOL_ERROR  # Hypercorn would fail on what is not ASCII

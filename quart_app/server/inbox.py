@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from quart_app.models import KIB
+from quart_app.streaming import Backlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["INBOX_SIZE", "Inbox"]
 
-#: Bytes of a body that wait for the application before `put` does.
+#: Bytes of memory that wait for the application before `put` does.
 INBOX_SIZE = 128 * KIB
 
-#: Smaller pieces of a body are put together while they wait: a message costs some 600 bytes, and a
-#: client may send its body byte by byte.
+#: Memory of a message beside its body.
+MESSAGE_OVERHEAD = 1 * KIB
+
+#: Smaller pieces of a body are put together while they wait: a client may send its body byte by
+#: byte.
 MERGE_SIZE = 64 * KIB
 
 #: Messages after which the loop gets its turn: chunks of a byte come by the ten thousand at once.
@@ -39,13 +43,15 @@ class Inbox:
 
     def __init__(self) -> None:
         self.taken: Callable[[int], None] | None = None
-        self._messages: deque[dict[str, Any]] = deque()
+        self._messages: Backlog[dict[str, Any]] = Backlog(INBOX_SIZE, MESSAGE_OVERHEAD, _body_size)
         self._credits: deque[int] = deque()
-        self._held = 0
         self._closed = False
         self._turn = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._messages)
 
     async def put(self, message: ASGIReceiveEvent) -> None:
         """Hand a message over; a body waits while too much of it is unread."""
@@ -53,7 +59,7 @@ class Inbox:
         self._turn = (self._turn + 1) % TURN_MESSAGES
         if not self._turn:
             await asyncio.sleep(0)
-        while message["type"] == "http.request" and self._held >= INBOX_SIZE and not self._closed:
+        while message["type"] == "http.request" and self._messages.full and not self._closed:
             self._room.clear()
             await self._room.wait()
 
@@ -65,16 +71,16 @@ class Inbox:
             credit: What `taken` is told of it later; bounds what is handed over.
         """
         added = cast("dict[str, Any]", message)
-        last = self._messages[-1] if self._messages else {}
+        last = self._messages.last or {}
         if added.get("more_body") and last.get("more_body") and len(last["body"]) < MERGE_SIZE:
             if not isinstance(last["body"], bytearray):
                 last["body"] = bytearray(last["body"])
             last["body"] += added["body"]
+            self._messages.grow(len(added["body"]))
             self._credits[-1] += credit
         else:
-            self._messages.append(added)
+            self._messages.push(added)
             self._credits.append(credit)
-        self._held += len(added.get("body", b""))
         self._arrived.set()
         if self._closed:
             self.close()
@@ -87,10 +93,9 @@ class Inbox:
         return self._next()
 
     def _next(self) -> ASGIReceiveEvent:
-        message, credit = self._messages.popleft(), self._credits.popleft()
+        message, credit = self._messages.pop(), self._credits.popleft()
         if "body" in message:
             message["body"] = bytes(message["body"])
-            self._held -= len(message["body"])
         self._room.set()
         if self.taken is not None and credit:
             self.taken(credit)
@@ -102,3 +107,7 @@ class Inbox:
         while self._messages:
             self._next()
         self._room.set()
+
+
+def _body_size(message: dict[str, Any]) -> int:
+    return len(message.get("body", b""))

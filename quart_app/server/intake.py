@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from quart_app.models import KIB
+from quart_app.streaming import Backlog
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamReaderProtocol, StreamWriter, Transport
 
 __all__ = ["Intake"]
 
-#: Bytes held for the protocol before the transport is told to stop reading.
+#: Bytes of memory held for the protocol from which the transport stops reading.
 INTAKE_SIZE = 256 * KIB
 
 #: How often a client that is not read from is looked after.
@@ -48,8 +48,7 @@ class Intake(asyncio.Protocol):
         self.lost = asyncio.Event()
         self.received = 0
         self._next_look: asyncio.TimerHandle | None = None
-        self._chunks: deque[bytes] = deque()
-        self._held = 0
+        self._waiting: Backlog[bytes] = Backlog(INTAKE_SIZE)
         self._drop_left: int | None = None
         self._arrived = asyncio.Event()
         self._transport = cast("Transport", writer.transport)
@@ -64,22 +63,22 @@ class Intake(asyncio.Protocol):
             early, self._reader = await self._reader.read(-1), None
             if early:
                 return early
-        while not (self._chunks or self.eof):
+        while not (self._waiting or self.eof):
             self._arrived.clear()
             await self._arrived.wait()
-        if not self._chunks:
+        if not self._waiting:
             return b""
-        chunk = self._chunks.popleft()
-        before, self._held = self._held, self._held - len(chunk)
-        if before >= INTAKE_SIZE > self._held:
+        was_full, chunk = self._waiting.full, self._waiting.pop()
+        if was_full and not self._waiting.full:
             self._resume()
         return chunk
 
     def drop(self, size: int) -> None:
         """Drop up to `size` bytes more, and read none beyond; `dropped` waits for that."""
         self._drop_left = size
-        self._chunks.clear()
-        if self._held >= INTAKE_SIZE:
+        was_full = self._waiting.full
+        self._waiting.clear()
+        if was_full:
             self._resume()
 
     async def dropped(self) -> None:
@@ -97,9 +96,9 @@ class Intake(asyncio.Protocol):
                 self._transport.pause_reading()
             self._arrived.set()
             return
-        self._chunks.append(data)
-        before, self._held = self._held, self._held + len(data)
-        if before < INTAKE_SIZE <= self._held:
+        was_full = self._waiting.full
+        self._waiting.push(data)
+        if self._waiting.full and not was_full:
             self._transport.pause_reading()
             self._look_later()
         self._arrived.set()

@@ -1,4 +1,4 @@
-"""The launcher: starts workers, replaces the dead, restarts them in turn, and stops them."""
+"""The launcher: starts workers, replaces dead and frozen ones, restarts and stops them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from quart_app.errors import CannotStart
+from quart_app.server.pulse import Pulse, beat_interval
 from quart_app.server.sockets import Inheritance, listen
 
 if TYPE_CHECKING:
@@ -52,12 +53,14 @@ class Worker:
         process: Its process.
         slot: Number of its sockets.
         started: When it was started, on the monotonic clock.
+        pulse: The pipe that it writes beats to.
         retired: Whether its end is wanted.
     """
 
     process: Process
     slot: int
     started: float
+    pulse: Pulse
     retired: bool = False
 
     def retire(self, patience: float) -> None:
@@ -80,6 +83,10 @@ class Launcher:
     SIGHUP replaces them one by one: a new worker accepts on the same socket before the old one
     begins to drain. Stock Hypercorn ends all workers as soon as one has ended, and all streams
     with them.
+
+    A worker whose loop does not turn for `settings.worker_timeout` seconds is killed and replaced,
+    while it drains too: it would go on holding its connections and accepting new ones. Those that
+    still wait at its socket wait for its replacement.
 
     Args:
         settings: How many workers, where to listen, how long to drain.
@@ -116,6 +123,7 @@ class Launcher:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._begin_stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._restart()))
+        watching = asyncio.create_task(self._watch())
         try:
             slots = range(self._settings.workers)
             started = await asyncio.gather(*(self._spawn(self._start(slot)) for slot in slots))
@@ -129,6 +137,7 @@ class Launcher:
             _notify("STOPPING=1")
             self._listeners.close()
             await self._end_all()
+            watching.cancel()
         return 0 if self._clean else 1
 
     def _begin_stop(self) -> None:
@@ -145,37 +154,53 @@ class Launcher:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def _watch(self) -> None:
+        """Kill workers that have frozen; see `Pulse.check`."""
+        timeout = self._settings.worker_timeout
+        interval = beat_interval(timeout)
+        while timeout:
+            await asyncio.sleep(interval)
+            for worker in self._workers:
+                if worker.pulse.check() * interval > timeout:
+                    LOG.error("worker frozen", extra={"pid": worker.process.pid})
+                    worker.pulse.close()
+                    worker.kill()
+
     async def _start(self, slot: int) -> bool:
-        """Start a worker; tells whether it has come to accept connections."""
+        """Start a worker.
+
+        Returns:
+            Whether the worker has come to accept connections.
+        """
         if self._stop.is_set():
             return False
-        ready, ready_end = os.pipe()
+        pulse = Pulse()
         try:
-            worker = Worker(await self._process(slot, ready_end), slot, time.monotonic())
+            process = await self._process(slot, pulse.worker_end)
         except (OSError, RuntimeError) as error:  # no process, descriptor or thread to be had
-            os.close(ready)
+            pulse.close()
             LOG.warning("cannot start a worker", extra={"cause": repr(error)})
             return False
         finally:
-            os.close(ready_end)
+            os.close(pulse.worker_end)
+        worker = Worker(process, slot, time.monotonic(), pulse)
         self._workers.add(worker)
         if self._stop.is_set():
             worker.retire(self._patience)
-        told = await _read_byte(ready)
-        if told:
+        if await pulse.ready:
             self._spawn(self._replace_when_dead(worker))
-        else:
-            await worker.process.wait()
-            self._workers.discard(worker)
-        return bool(told)
+            return True
+        await process.wait()
+        self._workers.discard(worker)
+        return False
 
-    async def _process(self, slot: int, ready: int) -> Process:
+    async def _process(self, slot: int, pulse: int) -> Process:
         listeners = tuple(listener.fileno() for listener in self._listeners.by_worker[slot])
-        inheritance = Inheritance(listeners, ready, self._lifeline)
+        inheritance = Inheritance(listeners, pulse, self._lifeline)
         return await asyncio.create_subprocess_exec(
             *self._command,
             env={**self._environment, Inheritance.VARIABLE: inheritance.dump()},
-            pass_fds=(*listeners, ready, self._lifeline),
+            pass_fds=(*listeners, pulse, self._lifeline),
         )
 
     async def _replace_when_dead(self, worker: Worker) -> None:
@@ -214,18 +239,6 @@ class Launcher:
             self._begin_stop()
         while self._tasks:  # a worker that has just come to serve adds one
             await asyncio.gather(*self._tasks)
-
-
-async def _read_byte(descriptor: int) -> bytes:
-    """Read a byte from a pipe, nothing at its end, and close it."""
-    loop, readable = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(descriptor, readable.set)
-    try:
-        await readable.wait()
-        return os.read(descriptor, 1)
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
 
 
 def _watch_children_without_threads() -> None:

@@ -1,4 +1,4 @@
-"""Listening sockets: of our own, one a worker; from systemd or at a path, shared by all."""
+"""Listening sockets: of our own, one a worker and address; from systemd or at a path, shared."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import os
 import socket
 import stat
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from quart_app.errors import CannotStart
 
@@ -21,6 +22,15 @@ __all__ = ["BACKLOG", "Inheritance", "Listeners", "listen"]
 
 #: Connections that may wait to be accepted, on each socket.
 BACKLOG = 1024
+
+#: Family of a socket and an address for it, as `socket.getaddrinfo` has them.
+Address: TypeAlias = "tuple[socket.AddressFamily, tuple[Any, ...]]"
+
+#: A name has addresses of a family that this machine does without, as where IPv6 is turned off.
+ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+
+#: Ports that are tried before it is an error that none of them is free on every address.
+MAX_PORTS = 16
 
 #: First descriptor that systemd hands over (sd_listen_fds(3)).
 SD_LISTEN_FDS_START = 3
@@ -55,12 +65,12 @@ class Inheritance:
 
     Attributes:
         listeners: Listening sockets.
-        ready: Pipe to write a byte to once connections are accepted.
+        pulse: Pipe to write to once connections are accepted, and while the loop turns.
         lifeline: Pipe that ends when the launcher does, however it does.
     """
 
     listeners: tuple[int, ...]
-    ready: int
+    pulse: int
     lifeline: int
 
     VARIABLE: ClassVar = "QUART_APP_INHERITANCE"
@@ -73,7 +83,16 @@ class Inheritance:
     def load(cls) -> Inheritance:
         """Read it from the environment, and take it out of there."""
         members = json.loads(os.environ.pop(cls.VARIABLE))
-        return cls(tuple(members["listeners"]), members["ready"], members["lifeline"])
+        return cls(tuple(members["listeners"]), members["pulse"], members["lifeline"])
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of the listening sockets, without those at paths."""
+        found = []
+        for descriptor in self.listeners:
+            with socket.socket(fileno=os.dup(descriptor)) as listener:
+                if listener.family != socket.AF_UNIX:
+                    found.append(listener.getsockname()[0])
+        return found
 
 
 def listen(settings: Settings) -> Listeners:
@@ -125,16 +144,60 @@ def _at_path(path: Path) -> socket.socket:
 
 
 def _at_port(host: str, port: int, workers: int) -> list[list[socket.socket]]:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    with socket.create_server((host, port), family=family) as probe:
-        port = probe.getsockname()[1]  # nobody else's: sharing it would be no error for the others
-    by_worker: list[list[socket.socket]] = []
-    for _ in range(workers):
-        listener = socket.create_server(
-            (host, port), family=family, backlog=BACKLOG, reuse_port=workers > 1
-        )
-        by_worker.append([listener])
-    return by_worker
+    """Listen on every address that a host has, on one port, with sockets for each worker."""
+    port, addresses = _free(_addresses(host), port)
+    return [
+        [
+            socket.create_server(
+                (address[0], port, *address[2:]),
+                family=family,
+                backlog=BACKLOG,
+                reuse_port=workers > 1,
+            )
+            for family, address in addresses
+        ]
+        for _ in range(workers)
+    ]
+
+
+def _addresses(host: str) -> list[Address]:
+    found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def _free(addresses: list[Address], port: int) -> tuple[int, list[Address]]:
+    """Find a port that is free on all addresses; port 0 is tried again where it is not.
+
+    Returns:
+        The port, and those of the addresses that this machine has.
+    """
+    for _ in range(MAX_PORTS if port == 0 else 1):
+        try:
+            return _probe(addresses, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            taken = error
+    raise taken
+
+
+def _probe(addresses: list[Address], port: int) -> tuple[int, list[Address]]:
+    # Without SO_REUSEPORT: to share the port of another program would be no error for either.
+    with ExitStack() as probes:
+        bound: list[Address] = []
+        for family, address in addresses:
+            try:
+                probe = socket.create_server((address[0], port, *address[2:]), family=family)
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    raise
+                absent = error
+                continue
+            port = probes.enter_context(probe).getsockname()[1]
+            bound.append((family, address))
+        if not bound:
+            raise absent
+    return port, bound
 
 
 def _named(scheme: str, listener: socket.socket) -> str:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from hypercorn.protocol.events import EndBody, InformationalResponse, Request, StreamClosed
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
+from quart_app.protocol.problems import PROBLEM_TYPE, status_problem
+from quart_app.protocol.targets import BadTarget
 from quart_app.server.inbox import Inbox
+from quart_app.server.scopes import resolved
 from quart_app.server.sendfile import CAN_SEND_FILES, FileBody, Sending
 from quart_app.streaming import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from hypercorn.protocol.events import Event
     from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendEvent
 
-__all__ = ["GONE_STATE", "UNSENT_STATE", "Stream"]
-
-#: Where a stream finds `Intake.gone`, in the state that Hypercorn gives every request.
-GONE_STATE = "quart_app.gone"
-
-#: Where a stream finds `Connection.unsent`, in the same.
-UNSENT_STATE = "quart_app.unsent"
+__all__ = ["ConnectionState", "Stream"]
 
 CONTINUE = 100
 EARLY_HINTS = 103
@@ -34,9 +32,30 @@ EARLY_HINTS = 103
 INTERIM_VERSIONS = {"1.1", "2"}
 
 
+class ConnectionState(dict[str, Any]):
+    """The state of the application's lifespan, with the facts of one connection as attributes.
+
+    Hypercorn passes this object to the protocols of the connection. Applications receive a plain
+    copy of its items (`scope["state"]`), which has none of the attributes.
+
+    Attributes:
+        gone: Set once the client is disconnected; its bytes may still wait to be read.
+        unsent: Returns the bytes written to the connection that its client has not acknowledged.
+    """
+
+    def __init__(
+        self, state: Mapping[str, Any], gone: asyncio.Event, unsent: Callable[[], int]
+    ) -> None:
+        super().__init__(state)
+        self.gone = gone
+        self.unsent = unsent
+
+
 class Stream(HTTPStream):
     """Hypercorn's stream, with what the ASGI specification leaves out.
 
+    - A request that names no resource is refused without the application, and `OPTIONS *` is
+      answered without it. A target in absolute form is brought into origin form.
     - `Expect: 100-continue` is answered when the application first receives, so that one that
       refuses at once is sent no body (RFC 9110, 10.1.1).
     - `{"type": "http.response.interim", "status": 103, "headers": […]}` sends an interim answer
@@ -88,6 +107,7 @@ class Stream(HTTPStream):
         self._expecting = event.http_version in INTERIM_VERSIONS and any(
             value.lower() == b"100-continue" for value in expect
         )
+        self._connection = cast("ConnectionState", event.state)
         await super().handle(event)
         self.app_put = self.inbox.put
 
@@ -107,23 +127,49 @@ class Stream(HTTPStream):
         send: Callable[[ASGISendEvent], Awaitable[None]],
         *bridges: Any,
     ) -> None:
-        gone, unsent = (scope["state"].pop(name) for name in (GONE_STATE, UNSENT_STATE))
         extensions, version = scope["extensions"], scope["http_version"]
         if version in INTERIM_VERSIONS:
             extensions["http.response.early_hint"] = {}
         if CAN_SEND_FILES and scope["scheme"] == "http" and version != "2":
             extensions[ZERO_COPY] = {}
         extensions[SERVER_EXTENSION] = ServerAbilities(
-            unsent=self.unsent or unsent,
+            unsent=self.unsent or self._connection.unsent,
             interim=version in INTERIM_VERSIONS,
             awaits_reading=self._expecting,
             ended=self.ended,
-            gone=self.gone or gone,
+            gone=self.gone or self._connection.gone,
         )
         try:
-            await app(scope, self._receive, send, *bridges)
+            if not await self._answered(scope):
+                await app(scope, self._receive, send, *bridges)
         finally:
             self.inbox.close()
+
+    async def _answered(self, scope: Any) -> bool:
+        """Answer what concerns no application, and bring the target into origin form.
+
+        Returns:
+            Whether the request is answered: its target is malformed, or the whole server.
+        """
+        try:
+            scope.update(resolved(scope))
+        except BadTarget as error:
+            await self._answer(HTTPStatus.BAD_REQUEST, status_problem(400, str(error)))
+            return True
+        if scope["raw_path"] == b"*":
+            await self._answer(HTTPStatus.OK)
+            return True
+        return False
+
+    async def _answer(self, status: int, problem: bytes = b"") -> None:
+        """Answer in place of the application."""
+        headers = [(b"content-length", b"%d" % len(problem))]
+        if problem:
+            headers.append((b"content-type", PROBLEM_TYPE.encode()))
+        if problem or not self.complete:
+            headers += self._closing_headers()
+        await self.app_send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.app_send({"type": "http.response.body", "body": problem})
 
     async def _receive(self) -> ASGIReceiveEvent:
         if self._expecting and self.state is ASGIHTTPState.REQUEST:

@@ -18,6 +18,8 @@ from hypercorn.utils import LifespanFailureError
 from quart_app.errors import CannotStart
 from quart_app.server.accepting import Acceptor
 from quart_app.server.connection import Connection
+from quart_app.server.memory import return_memory
+from quart_app.server.pulse import READY, beat, beat_interval
 from quart_app.server.seams import fix_hypercorn
 from quart_app.server.sockets import BACKLOG
 
@@ -52,13 +54,14 @@ def serve(
     Args:
         app: The application.
         settings: How to serve, and how long to drain.
-        inheritance: What the launcher gave.
+        inheritance: The descriptors of the launcher.
         on_stop: Called once when stopping begins.
 
     Raises:
         CannotStart: The application did not start.
     """
-    fix_hypercorn()
+    # Uploads of half-closed clients may wait for a slow disk.
+    fix_hypercorn(half_closed_timeout=settings.stall_timeout)
     _raise_descriptor_limit()
     factory = uvloop.new_event_loop if settings.loop == "uvloop" else None
     try:
@@ -66,6 +69,8 @@ def serve(
             runner.run(_serve(app, settings, inheritance, on_stop))
     except LifespanFailureError as error:
         raise CannotStart(str(error)) from error
+    finally:
+        os.close(inheritance.pulse)  # a loop that has ended beats no more
 
 
 async def _serve(
@@ -77,8 +82,7 @@ async def _serve(
 
     async def until_stopped() -> None:
         # Hypercorn calls this once it accepts connections.
-        os.write(inheritance.ready, b"1")
-        os.close(inheritance.ready)
+        os.write(inheritance.pulse, READY)
         await stop.wait()
         on_stop()
         # Hypercorn's own timeout is not looked at on uvloop, nor from Python 3.12.1 on.
@@ -98,8 +102,11 @@ async def _serve(
         signal.signal(number, told)
     # Who kills the launcher means the service: no worker may serve on by itself.
     loop.add_reader(inheritance.lifeline, os.kill, os.getpid(), signal.SIGKILL)
+    beat(inheritance.pulse, beat_interval(settings.worker_timeout))
+    trimming = asyncio.create_task(return_memory())
     config = _config(settings, inheritance.listeners)
     await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_stopped)
+    trimming.cancel()
 
 
 def _replace_servers(loop: asyncio.AbstractEventLoop) -> list[Acceptor]:

@@ -4,6 +4,7 @@
 """
 
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
+from quart_app.streaming.backlog import Backlog
 from quart_app.streaming.body import HAND_OVER_SIZE, RequestBody
 from quart_app.streaming.descriptors import (
     OUT_OF_DESCRIPTORS,
@@ -67,6 +68,7 @@ __all__ = [
     "SPILL_SIZE",
     "WRITE_SIZE",
     "ZERO_COPY",
+    "Backlog",
     "Digests",
     "FileCut",
     "FileRange",

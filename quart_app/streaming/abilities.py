@@ -37,3 +37,7 @@ class ServerAbilities:
     awaits_reading: bool = False
     ended: asyncio.Event | None = None
     gone: asyncio.Event | None = None
+
+    def __deepcopy__(self, _: object) -> ServerAbilities:
+        """Return itself: middleware copies scopes, and the copy is of the same connection."""
+        return self

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quart.wrappers.request import Body
 
 from quart_app.errors import BodyTooShort, ClientDisconnected, ClientStalled, TooLarge
 from quart_app.models import KIB
-from quart_app.streaming.pieces import CHUNK_OVERHEAD
+from quart_app.streaming.backlog import Backlog
+from quart_app.streaming.problems import as_http_error
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncGenerator, Generator
 
     from quart_app.errors import BodyError
 
@@ -27,23 +27,28 @@ HAND_OVER_SIZE = 256 * KIB
 class RequestBody(Body):
     """An async iterator over the body that makes the client wait when the handler is slow.
 
-    Quart's own body takes all that the client sends (pallets/quart#152). This one lets the
-    server's side wait in `put` while more than `HAND_OVER_SIZE` is held, counts the total
-    against `limit` as it streams, and raises what went wrong inside the handler, after the bytes
-    that came before it.
+    Quart's own body takes all that the client sends (pallets/quart#152). With this class the
+    server's side waits in `put` while more than `HAND_OVER_SIZE` is held, the total is counted
+    against `limit` as it streams, and errors are raised inside the handler, after the bytes that
+    came before them.
+
+    Awaiting the body reads it whole. The content then stays readable until `clear`: by another
+    await, and by any number of iterations, each from the beginning. Tasks that await at the same
+    time all receive the content. A cancelled await loses nothing: the bytes that it had read are
+    the first that the next reader receives.
 
     Attributes:
         limit: Largest total in bytes, or None.
         received: Bytes that arrived so far.
         stall_timeout: Longest wait for the next bytes in seconds, or None.
         trailers: Trailer fields that arrived behind the body; complete once iteration ends.
-        wanted: Set once the handler reads, or nobody ever will.
+        wanted: Set once the handler reads, or no handler will ever read.
 
-    Iteration raises:
+    Reading raises errors that are also Werkzeug's (`quart_app.streaming.problems`):
         TooLarge: The byte that passes `limit` arrived, or was declared.
         BodyTooShort: The body ended before its `Content-Length`.
         ClientStalled: Nothing arrived for `stall_timeout`.
-        ClientDisconnected: The client went away before the end.
+        ClientDisconnected: The client disconnected before the end.
     """
 
     def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
@@ -52,9 +57,8 @@ class RequestBody(Body):
         self.received = 0
         self.stall_timeout: float | None = None
         self.trailers: list[tuple[bytes, bytes]] = []
-        self._chunks: deque[bytes] = deque()
-        self._content: bytes | None = None
-        self._held = 0
+        self._waiting: Backlog[bytes] = Backlog(HAND_OVER_SIZE)
+        self._whole = _Whole()
         self._ended = False
         self._error: BodyError | None = None
         self._discard_left: int | None = None
@@ -65,12 +69,12 @@ class RequestBody(Body):
 
     @property
     def failed(self) -> bool:
-        """Whether iterating it raises, or will."""
+        """Whether reading to the end raises."""
         return self._error is not None
 
     @property
     def cut(self) -> bool:
-        """Whether the client went away before the end."""
+        """Whether the client disconnected before the end."""
         return isinstance(self._error, ClientDisconnected)
 
     def limit_to(self, size: int | None) -> None:
@@ -85,16 +89,25 @@ class RequestBody(Body):
 
     def _check(self, size: int) -> None:
         if self.limit is not None and size > self.limit:
-            self._error = self._error or TooLarge(self.limit)
+            self._set_error(TooLarge(self.limit))
+
+    def _set_error(self, error: BodyError) -> None:
+        self._error = self._error or as_http_error(error)
+
+    def __aiter__(self) -> Any:
+        self.wanted.set()
+        return self if self._whole.content is None else self._whole.replay()
 
     async def __anext__(self) -> bytes:
         self.wanted.set()
-        if not (self._chunks or self._error or self._ended):
+        return self._whole.take() or await self._next()
+
+    async def _next(self) -> bytes:
+        if not (self._waiting or self._error or self._ended):
             await self._arrival()
-        if self._chunks:
-            chunk = self._chunks.popleft()
-            self._held -= len(chunk) + CHUNK_OVERHEAD
-            if self._held < HAND_OVER_SIZE:
+        if self._waiting:
+            chunk = self._waiting.pop()
+            if not self._waiting.full:
                 self._room.set()
             return chunk
         if self._error is not None:
@@ -107,15 +120,21 @@ class RequestBody(Body):
             async with asyncio.timeout(self.stall_timeout):
                 await self._changed.wait()
         except TimeoutError:
-            raise ClientStalled(f"Nothing arrived for {self.stall_timeout:g} seconds.") from None
+            detail = f"Nothing arrived for {self.stall_timeout:g} seconds."
+            raise as_http_error(ClientStalled(detail)) from None
 
     def __await__(self) -> Generator[None, None, bytes]:
-        return self._whole().__await__()
+        self.wanted.set()
+        return self._read_whole(self._whole).__await__()
 
-    async def _whole(self) -> bytes:
-        if self._content is None:  # Quart has handlers ask more than once
-            self._content = b"".join([chunk async for chunk in self])
-        return self._content
+    async def _read_whole(self, whole: _Whole) -> bytes:
+        async with whole.lock:
+            while whole.content is None:
+                try:
+                    whole.unread += await self._next()
+                except StopAsyncIteration:
+                    whole.content = whole.unread = bytes(whole.unread)
+        return whole.content
 
     async def put(self, data: bytes) -> None:
         """Hand over bytes from the server; waits while the handler is behind."""
@@ -127,7 +146,7 @@ class RequestBody(Body):
     def _full(self) -> bool:
         if self._ended or self._discard_left is not None:
             return False
-        return self._held >= HAND_OVER_SIZE or self._error is not None
+        return self._waiting.full or self._error is not None
 
     def append(self, data: bytes) -> None:
         """Hand over bytes without waiting (Quart's test client does)."""
@@ -141,32 +160,37 @@ class RequestBody(Body):
             return
         self._check(self.received)
         if self._error is None:
-            self._chunks.append(data)
-            self._held += len(data) + CHUNK_OVERHEAD
+            self._waiting.push(data)
         self._changed.set()
 
     def set_complete(self) -> None:
-        """Tell that the body has ended."""
+        """End the body; one that is shorter than declared fails."""
         if self.declared is not None and self.received < self.declared:
             self.fail(BodyTooShort(f"{self.received} of {self.declared} bytes arrived."))
         self._end()
 
     def fail(self, error: BodyError) -> None:
-        """Tell that no more will come, and why; nothing once the body has ended."""
+        """End the body with an error; no effect once the body has ended."""
         if not self._ended:
-            self._error = self._error or error
+            self._set_error(error)
             self._end()
 
     def clear(self) -> None:
-        """Drop what waits to be read, or was read whole."""
-        self._content = None
-        self._chunks.clear()
-        self._held = 0
+        """Drop the bytes that wait, and the content that was read whole.
+
+        Tasks that already await the content still receive it.
+        """
+        self._whole = _Whole()
+        self._waiting.clear()
         self._room.set()
 
     def abandon(self) -> None:
-        """Drop what waits and whatever still comes; nobody reads any more."""
+        """Drop the bytes that wait and those that still come: no reader is left."""
         self.wanted.set()
+        if self._error is not None:
+            # The traceback refers to frames that hold pieces of 1 MiB, and to this body by way of
+            # them: a cycle that would keep those pieces until the next garbage collection.
+            self._error.__traceback__ = None
         self.clear()
         self._end()
 
@@ -194,3 +218,27 @@ class RequestBody(Body):
                     await self._changed.wait()
         except TimeoutError:
             self.abandon()
+
+
+class _Whole:
+    """The content of a body that is read whole.
+
+    Attributes:
+        content: The content, once it is complete.
+        unread: Bytes that awaits have read, and that an iteration under way has not received.
+    """
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.content: bytes | None = None
+        self.unread: bytes | bytearray = bytearray()
+
+    def take(self) -> bytes:
+        """Return and remove the unread bytes."""
+        unread, self.unread = bytes(self.unread), bytearray()
+        return unread
+
+    async def replay(self) -> AsyncGenerator[bytes]:
+        """Iterate over the complete content."""
+        if self.content:
+            yield self.content

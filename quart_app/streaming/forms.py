@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from quart_app.errors import BodyError
 from quart_app.protocol.multipart import FormParser, PartHeader, boundary_of
+from quart_app.streaming.problems import as_http_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -68,7 +70,7 @@ async def form_parts(
         BadForm: Not a form, malformed, truncated, or followed by more parts.
         FormTooComplex: It passes a bound.
     """
-    async with aclosing(_events(chunks, FormParser(boundary_of(content_type), limits))) as events:
+    async with aclosing(_events(chunks, content_type, limits)) as events:
         async for event in events:
             if isinstance(event, PartHeader):
                 part = Part(event, events)
@@ -114,8 +116,14 @@ async def _checked(
     parser.finish()
 
 
-async def _events(chunks: AsyncIterator[bytes], parser: FormParser) -> AsyncGenerator[Event]:
-    async for chunk in chunks:
-        for event in parser.feed(chunk):
-            yield event
-    parser.finish()
+async def _events(
+    chunks: AsyncIterator[bytes], content_type: str, limits: FormLimits | None
+) -> AsyncGenerator[Event]:
+    try:
+        parser = FormParser(boundary_of(content_type), limits)
+        async for chunk in chunks:
+            for event in parser.feed(chunk):
+                yield event
+        parser.finish()
+    except BodyError as error:
+        raise as_http_error(error) from error.__cause__

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from quart_app.errors import TooLarge
-from quart_app.models import KIB, MIB
+from quart_app.models import MIB
+from quart_app.streaming.backlog import CHUNK_OVERHEAD
 from quart_app.streaming.threads import settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 
 __all__ = [
-    "CHUNK_OVERHEAD",
     "WRITE_SIZE",
     "Piece",
     "bursts",
@@ -27,9 +27,6 @@ __all__ = [
 
 #: What crosses to a thread at once: one hop per 64 KiB costs more than the write itself.
 WRITE_SIZE = 1 * MIB
-
-#: What a chunk costs beside its bytes; else 2-byte chunks would hold 20 times what is counted.
-CHUNK_OVERHEAD = KIB // 16
 
 T = TypeVar("T")
 
@@ -123,18 +120,16 @@ async def held_back(
         What was held, together, and then each output that is not empty.
     """
     time = asyncio.get_running_loop().time
-    held: list[bytes] = []
-    begun = time()
+    held, begun = bytearray(), time()
     async with aclosing(outputs):
         async for output in outputs:
-            if output:
-                begun = begun if held else time()
-                held.append(output)
-            large = sum(map(len, held)) >= size
+            begun = begun if held else time()
+            held += output
+            large = len(held) >= size
             if held and (large or not output or time() - begun >= hold_time):
                 break
         if held:
-            yield b"".join(held)
+            yield bytes(held)
             held.clear()
         async for output in outputs:
             if output:

@@ -1,18 +1,40 @@
-"""Errors of this package as answers."""
+"""Errors of this package as answers, and as errors of Werkzeug."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from quart import Response
+from quart import Response, current_app
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    HTTPException,
+    RequestEntityTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 
+from quart_app import errors
 from quart_app.protocol.caching import NO_STORE
 from quart_app.protocol.problems import PROBLEM_TYPE, problem_json
 
 if TYPE_CHECKING:
-    from quart_app.errors import QuartAppError
+    from quart.typing import ResponseReturnValue
 
-__all__ = ["problem", "render_problem"]
+    from quart_app.errors import BodyError, QuartAppError
+
+__all__ = ["answer_body_error", "as_http_error", "problem", "render_problem"]
+
+#: Werkzeug's classes for errors of a body, by their status.
+HTTP_CLASSES: dict[int, type[HTTPException]] = {
+    408: RequestTimeout,
+    413: RequestEntityTooLarge,
+    415: UnsupportedMediaType,
+}
+
+#: Errors that Werkzeug has a class of its own for.
+CUT = (errors.ClientDisconnected, errors.BodyTooShort)
 
 
 def problem(error: QuartAppError) -> Response:
@@ -21,7 +43,7 @@ def problem(error: QuartAppError) -> Response:
     Args:
         error: Its class gives `code`, `status` and `title`; its `detail` was written for clients.
     """
-    response = render_problem(error.status, error.code, error.title, error.detail)
+    response = render_problem(error.status, error.problem_code, error.title, error.detail)
     response.headers.update(error.headers)
     return response
 
@@ -30,3 +52,51 @@ def render_problem(status: int, code: str, title: str, detail: str = "") -> Resp
     """Return an `application/problem+json` answer; see `problem_members` for the arguments."""
     body = problem_json(status, code, title, detail)
     return Response(body, status, {"Cache-Control": NO_STORE}, content_type=PROBLEM_TYPE)
+
+
+def as_http_error(error: BodyError) -> BodyError:
+    """Return an error of a body that is also the error Werkzeug has for it.
+
+    An application may then handle it as it handles errors of stock Quart: `except
+    RequestEntityTooLarge`, `except HTTPException`, `errorhandler(413)`. As in Werkzeug, the `code`
+    of the returned error is the status; `problem_code` is the stable code.
+
+    Args:
+        error: A new error, of which only the class and the attributes are used.
+    """
+    kind: Any = type(error)
+    if issubclass(kind, HTTPException):
+        return error
+    combined = _combined(kind)
+    both = combined.__new__(combined, *error.args)
+    both.__dict__.update(error.__dict__, description=error.detail or error.title, response=None)
+    both.__cause__ = error.__cause__
+    return both
+
+
+@cache
+def _combined(ours: type[BodyError]) -> type[BodyError]:
+    return type(ours.__name__, (ours, _http_class(ours)), {
+        "code": ours.status, "problem_code": ours.code, "get_response": _get_response,
+        "__module__": __name__, "__str__": Exception.__str__, "__doc__": ours.__doc__,
+    })  # fmt: skip
+
+
+def _http_class(ours: type[BodyError]) -> type[HTTPException]:
+    if issubclass(ours, CUT):
+        return ClientDisconnected
+    return HTTP_CLASSES.get(ours.status, BadRequest)
+
+
+def _get_response(error: Any, *_: object) -> Response:
+    return problem(error)
+
+
+async def answer_body_error(error: BodyError) -> HTTPException | ResponseReturnValue:
+    """Answer an error of a body as the application answers Werkzeug's error of the same kind.
+
+    An application without a handler for that answers with problem+json.
+    """
+    http_error = _http_class(type(error))(error.detail or error.title, problem(error))
+    http_error.__cause__ = error
+    return await current_app.handle_http_exception(http_error)

@@ -6,22 +6,24 @@ import asyncio
 import logging
 import time
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from quart.asgi import ASGIHTTPConnection
 from quart.utils import encode_headers
 from quart.wrappers import Request
-from quart.wrappers.response import IterableBody
+from quart.wrappers.response import DataBody, IterableBody
+from werkzeug.exceptions import BadHost
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from quart_app.errors import BodyError, BodyTooShort, ClientDisconnected, UpstreamFailed
+from quart_app.errors import BadRequest, BodyError, BodyTooShort, ClientDisconnected, UpstreamFailed
 from quart_app.models import MIB, ByteRange
 from quart_app.protocol.redaction import log_path, log_text
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities
 from quart_app.streaming.body import RequestBody
 from quart_app.streaming.files import FileRange, read_range
 from quart_app.streaming.forms import form_parts
-from quart_app.streaming.problems import problem
+from quart_app.streaming.problems import answer_body_error, problem
 from quart_app.streaming.stall import StallTimer
 from quart_app.streaming.threads import settled
 
@@ -72,16 +74,62 @@ def stream_bodies(app: Quart) -> None:
 
     Handlers then read `request.body` with backpressure, walk a form with `request.parts()`, and
     return responses without Quart's 60-second limit. `app.config` holds the bounds (`DEFAULTS`);
-    `MAX_CONTENT_LENGTH` counts what streams, not only what was declared. Errors of the body are
-    answered as problem+json unless the application handles them itself.
+    `MAX_CONTENT_LENGTH` counts the bytes that stream, not only the declared length. Errors of the
+    body are Werkzeug's too, and are answered as problem+json unless the application handles
+    either of the two. A `request_class` of the application's own is combined with
+    `StreamingRequest`, whether it is set before this call or after.
+
+    Raises:
+        TypeError: The application has a connection class or a body class of its own.
     """
+    if not issubclass(StreamingConnection, app.asgi_http_class):
+        raise TypeError(f"{app.asgi_http_class.__qualname__} is no base of StreamingConnection")
+    app.request_class = streaming_class(app.request_class)
     app.asgi_http_class = StreamingConnection
-    app.request_class = StreamingRequest
     for name, value in DEFAULTS.items():
         app.config.setdefault(name, value)
     app.config["BODY_TIMEOUT"] = None
     app.config["RESPONSE_TIMEOUT"] = None
-    app.register_error_handler(BodyError, problem)
+    app.error_handler_spec[None][None].setdefault(BodyError, answer_body_error)
+
+
+@cache
+def streaming_class(own: type[Request]) -> type[StreamingRequest]:
+    """Combine a request class of an application with `StreamingRequest`.
+
+    Args:
+        own: The class of the application, whose attributes take precedence.
+
+    Raises:
+        TypeError: `own` is no class of Quart requests, or has a body class of its own.
+    """
+    if not issubclass(own, Request):
+        raise TypeError(f"request_class {own.__qualname__} is not derived from quart.Request")
+    if own.body_class is not Request.body_class and not issubclass(own.body_class, RequestBody):
+        raise TypeError(
+            f"body_class of {own.__qualname__} is not derived from quart_app.streaming.RequestBody"
+        )
+    if issubclass(own, StreamingRequest):
+        return own
+    if issubclass(StreamingRequest, own):
+        return StreamingRequest
+    bases: tuple[type, ...] = (own, StreamingRequest)
+    body_class = own.body_class if issubclass(own.body_class, RequestBody) else RequestBody
+    members = {"body_class": body_class, "__module__": own.__module__, "__doc__": own.__doc__}
+    return cast("type[StreamingRequest]", type(own.__name__, bases, members))
+
+
+class _Method(str):
+    """A method as the client wrote it: methods are case-sensitive (RFC 9110, 9.1).
+
+    Werkzeug puts methods into capitals, and would answer `delete` as `DELETE`.
+    """
+
+    __slots__ = ()
+
+    def upper(self) -> str:
+        """Return the method unchanged."""
+        return self
 
 
 class StreamingRequest(Request):
@@ -97,8 +145,8 @@ class StreamingRequest(Request):
     body: RequestBody
     connection: StreamingConnection | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, method: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(_Method(method), *args, **kwargs)
         self.resources = AsyncExitStack()
 
     def end_when_gone(self) -> None:
@@ -161,6 +209,8 @@ class StreamingConnection(ASGIHTTPConnection):
         self.sent = 0
         self.answered = False
         self.server = self._abilities()
+        # The application may have set its class after the call of `stream_bodies`.
+        self.app.request_class = streaming_class(self.app.request_class)
         self.request = cast("StreamingRequest", self._create_request_from_scope(send))
         self.request.connection = self
         self.request.body.stall_timeout = self.app.config["STALL_TIMEOUT"]
@@ -227,6 +277,13 @@ class StreamingConnection(ASGIHTTPConnection):
                 body.fail(_ending(message))
                 return
 
+    async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
+        """Answer the request; one whose host no route can be bound to is malformed."""
+        try:
+            await super().handle_request(request, send)
+        except BadHost:
+            await self._send_response(send, problem(BadRequest("The host is malformed.")))
+
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
         body, config = self.request.body, self.app.config
         if body.cut:
@@ -240,7 +297,7 @@ class StreamingConnection(ASGIHTTPConnection):
             }
             await timer.during(send(start))
             async with _opened(response) as chunks:
-                if self._has_content(response):
+                if self._has_content(response, chunks):
                     await self._send_chunks(send, chunks, timer)
             if self.server.awaits_reading and not body.wanted.is_set():
                 body.abandon()  # nothing was asked for, nothing comes
@@ -261,7 +318,7 @@ class StreamingConnection(ASGIHTTPConnection):
             for start in range(0, len(data), SEND_SIZE):
                 piece = data if len(data) <= SEND_SIZE else data[start : start + SEND_SIZE]
                 await timer.during(send(_body_event(piece, more=True)))
-                self.sent += len(piece)
+                self.sent += len(piece) * (self.scope["method"] != "HEAD")
                 # Once the client is gone a server may take anything at once, and then a generator
                 # that never waits would never let go of the loop.
                 await asyncio.sleep(0)
@@ -279,8 +336,11 @@ class StreamingConnection(ASGIHTTPConnection):
             finally:
                 self.sent += message.get("sent", part.size)
 
-    def _has_content(self, response: ResponseTypes) -> bool:
-        return self.scope["method"] != "HEAD" and response.status_code not in {204, 304}
+    def _has_content(self, response: ResponseTypes, chunks: AsyncIterable[Any]) -> bool:
+        # Servers drop the content of an answer to HEAD. Content that is in memory is sent all the
+        # same, as by stock Quart, whose test client shows it; other content is not even read.
+        is_read = self.scope["method"] != "HEAD" or isinstance(chunks, DataBody)
+        return is_read and response.status_code not in {204, 304}
 
     def _abilities(self) -> ServerAbilities:
         extensions: dict[str, Any] = self.scope.get("extensions") or {}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from socket import MSG_PEEK
 from typing import TYPE_CHECKING, cast
 
 from quart_app.models import KIB
-from quart_app.streaming import unacknowledged
+from quart_app.streaming import Backlog, unacknowledged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,8 +51,7 @@ class Wire(asyncio.Protocol):
         self.timeout = timeout
         self._twin = twin
         self._encrypted = encrypted
-        self._chunks: deque[bytes] = deque()
-        self._held = 0
+        self._chunks: Backlog[bytes] = Backlog(READ_AHEAD_SIZE)
         self._ended = False
         self._paused = False
         self._error: BaseException | None = None
@@ -79,9 +77,8 @@ class Wire(asyncio.Protocol):
         if self._resting:  # nobody has asked
             self.close()
             return
-        self._chunks.append(data)
-        self._held += len(data)
-        if self._held >= READ_AHEAD_SIZE and not self._paused:
+        self._chunks.push(data)
+        if self._chunks.full and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         self._arrived.set()
@@ -124,9 +121,8 @@ class Wire(asyncio.Protocol):
         return b""
 
     def _next(self) -> bytes:
-        chunk = self._chunks.popleft()
-        self._held -= len(chunk)
-        if self._paused and self._held < READ_AHEAD_SIZE and not self._transport.is_closing():
+        chunk = self._chunks.pop()
+        if self._paused and not self._chunks.full and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
         return chunk
@@ -223,5 +219,5 @@ class Wire(asyncio.Protocol):
     def _salvage(self) -> None:
         with suppress(OSError, ValueError):
             for _ in range(SALVAGED_READS):
-                self._chunks.append(self._twin.recv(READ_AHEAD_SIZE))
-        self._chunks = deque(filter(None, self._chunks))
+                if data := self._twin.recv(READ_AHEAD_SIZE):
+                    self._chunks.push(data)

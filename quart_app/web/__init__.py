@@ -10,6 +10,7 @@ from quart_app.web.health import health
 from quart_app.web.listing import listing
 from quart_app.web.reading import reading
 from quart_app.web.relaying import relaying
+from quart_app.web.sites import guard_sites
 from quart_app.web.uploads import uploads
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "downloads",
     "forbid_storing",
     "get_services",
+    "guard_sites",
     "health",
     "listing",
     "reading",

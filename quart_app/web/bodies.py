@@ -11,11 +11,12 @@ from quart_app.errors import BadRequest, TooLarge, UnsupportedEncoding
 from quart_app.models import MIB
 from quart_app.protocol.digests import TrailingDigests, announces_digests, declared_digests
 from quart_app.protocol.headers import is_coded
+from quart_app.protocol.names import inline_safe
 from quart_app.streaming import Digests, chained, verified
 from quart_app.web.context import JoinedFields, services
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     from quart_app.streaming import Part, StreamingRequest
 
@@ -25,6 +26,7 @@ __all__ = [
     "admit_raw",
     "bound",
     "file_of",
+    "harmless",
     "is_form",
     "lifetime_of",
     "refuse_parts",
@@ -39,9 +41,23 @@ FORM_OVERHEAD = 2 * MIB
 
 MOST_SECONDS = 100 * 365 * 86_400
 
-#: What others wrote must not act in this service's name: browsers give such a document an origin
-#: of its own, without scripts, forms or pop-ups, and take every type as it is declared.
+#: Fields that keep content of others from acting in this service's name: browsers give such a
+#: document an origin of its own, without scripts, forms or pop-ups, and do not guess its type.
 HARMLESS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
+UNSANDBOXED = {"X-Content-Type-Options": "nosniff"}
+
+
+def harmless(media_type: str | None) -> Mapping[str, str]:
+    """Return the fields that keep content of a type from acting in this service's name.
+
+    A type that runs nothing needs no sandbox. In a sandbox a video or audio file that is opened as
+    a page of its own does not play, as the page's request for the bytes is cross-origin, and
+    Chromium shows no PDF.
+
+    Args:
+        media_type: `Content-Type` as the client gets it, or None.
+    """
+    return UNSANDBOXED if inline_safe(media_type or "") else HARMLESS
 
 
 def is_form(request: StreamingRequest) -> bool:

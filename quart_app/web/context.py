@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 import quart
 from werkzeug.datastructures import MIMEAccept
 
+from quart_app.errors import NotStarted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -83,7 +85,13 @@ def set_services(app: quart.Quart, value: Services) -> None:
 
 
 def get_services(app: quart.Quart) -> Services:
-    """Give the services of an application that has started."""
+    """Return the services of an application.
+
+    Raises:
+        NotStarted: The server has not started the application, or knows no lifespan (ASGI).
+    """
+    if EXTENSION not in app.extensions:
+        raise NotStarted
     return cast("Services", app.extensions[EXTENSION])
 
 

@@ -67,7 +67,7 @@ async def _told(output: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         async for chunk in output:
             yield chunk
     except BodyError as error:
-        LOG.info("conversion broken off", code=error.code, detail=error.detail)
+        LOG.info("conversion broken off", code=error.problem_code, detail=error.detail)
         raise
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 from werkzeug.exceptions import HTTPException
 
-from quart_app.errors import Overloaded, QuartAppError
+from quart_app.errors import BodyError, Overloaded, QuartAppError
 from quart_app.protocol.problems import code_of
 from quart_app.streaming import problem, render_problem
 
@@ -24,14 +24,15 @@ CODES = {413: "too_large", 500: "internal_error"}
 
 def render_errors(app: Quart) -> None:
     """Answer every error of an application as problem+json (RFC 9457)."""
-    app.register_error_handler(QuartAppError, _own)
+    for kind in (BodyError, QuartAppError):  # the first is answered by `stream_bodies` otherwise
+        app.register_error_handler(kind, _own)
     app.register_error_handler(HTTPException, _framework)
     app.register_error_handler(Exception, _unexpected)
 
 
 async def _own(error: QuartAppError) -> Response:
     if error.status >= 500 and not isinstance(error, Overloaded):  # ours to look into
-        LOG.warning("request failed", code=error.code, cause=repr(error.__cause__))
+        LOG.warning("request failed", code=error.problem_code, cause=repr(error.__cause__))
     return problem(error)
 
 

@@ -13,14 +13,15 @@ from quart import Blueprint, Response, jsonify
 
 from quart_app.errors import BadForm, BadRequest, BadUrl, UpstreamFailed
 from quart_app.models import KIB
+from quart_app.protocol.forwarding import value_of
 from quart_app.streaming import checked_form
-from quart_app.web.bodies import HARMLESS, lifetime_of
+from quart_app.web.bodies import HARMLESS, harmless, lifetime_of
 from quart_app.web.context import services, streaming_request
 from quart_app.web.representation import file_json
 from quart_app.web.routing import add_converters
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from quart_app.protocol.forwarding import Fields
     from quart_app.streaming import StreamingRequest
@@ -54,7 +55,8 @@ async def relay(url: str) -> Response:  # noqa: ARG001  # has lost its percent-e
     request = streaming_request()
     request.end_with_client()  # else a silent server would be waited for in vain
     opened = services().relaying.open(request.method, _asked_url(request), _fields(request))
-    return await _answered(await request.resources.enter_async_context(opened))
+    answer = await request.resources.enter_async_context(opened)
+    return await _answered(answer, harmless(value_of(answer.fields, "content-type")))
 
 
 @relaying.post("/fetch")
@@ -80,7 +82,7 @@ async def proxy(target: str | None) -> Response:
     size = _declared_size(request)
     body = _sound_body(request, size)
     sent = services().relaying.send_on(target, _query(request), _fields(request), body, size)
-    return await _answered(await request.resources.enter_async_context(sent))
+    return await _answered(await request.resources.enter_async_context(sent), HARMLESS)
 
 
 def _declared_size(request: StreamingRequest) -> int | None:
@@ -140,7 +142,7 @@ def _fields(request: StreamingRequest) -> Fields:
     return [(name.decode("iso-8859-1"), value.decode("iso-8859-1")) for name, value in raw]
 
 
-async def _answered(answer: Answer) -> Response:
+async def _answered(answer: Answer, added: Mapping[str, str]) -> Response:
     if answer.status in BODYLESS:
         async for _ in answer.chunks:  # the answer is complete once the request is sent
             pass
@@ -149,7 +151,7 @@ async def _answered(answer: Answer) -> Response:
     for name, value in answer.fields:
         if answer.status not in BODYLESS or name.lower() != "content-length":
             response.headers.add(name, value)
-    for name, value in HARMLESS.items():
+    for name, value in added.items():
         response.headers.add(name, value)
     return response
 

@@ -302,7 +302,8 @@ def test_sigterm_lets_transfers_end(start: Start, behind: Behind) -> None:
 def test_unix_socket(tmp_path: Path, behind: Behind) -> None:
     place = tmp_path / "http.sock"
     flags = (f"--unix-socket={place}", "--accel-redirect=/protected/", "--max-upload-size=80MiB")
-    with service(tmp_path / "service", *flags, "--stall-timeout=1"):
+    own = ("--stall-timeout=1", '--allowed-hosts=["127.0.0.1", "test"]')
+    with service(tmp_path / "service", *flags, *own):
         nginx = behind(f"unix:{place}", tmp_path / "service" / "data")
         with nginx.session() as client:
             file = upload(client, SMALL)
@@ -326,3 +327,18 @@ def test_nginx_is_more_patient_than_the_service() -> None:
     assert seconds["proxy_send_timeout"] > stall_timeout
     assert seconds["proxy_read_timeout"] > stall_timeout
     assert seconds["send_timeout"] >= stall_timeout
+
+
+def test_names_of_a_site(tmp_path: Path, behind: Behind) -> None:
+    """Behind nginx the names that are listed are answered for, and health under any."""
+    place = tmp_path / "http.sock"
+    flags = (f"--unix-socket={place}", '--allowed-hosts=["files.example"]')
+    with service(tmp_path / "service", *flags):
+        nginx = behind(f"unix:{place}", tmp_path / "service" / "data")
+        own = {"Host": "files.example:8443", "Origin": "https://files.example:8443"}
+        with nginx.session() as client:
+            assert client.post("/upload", content=SMALL, headers=own).status_code == 201
+            assert client.get("/files").json()["code"] == "unknown_host"
+            assert client.get("/healthz").status_code == 200
+            foreign = client.post("/upload", headers=own | {"Origin": "https://files.example"})
+            assert foreign.json()["code"] == "cross_site"

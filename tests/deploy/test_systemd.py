@@ -110,7 +110,7 @@ def test_socket_activation_and_notices(tmp_path: Path, notices: socket.socket) -
     with starting(tmp_path / "service", wrapper=activate) as (process, said):
         eventually(place.exists, what="systemd listens")
         with httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(place)), base_url="http://test", timeout=60
+            transport=httpx.HTTPTransport(uds=str(place)), base_url="http://localhost", timeout=60
         ) as client:  # the first connection starts the service, and waits for it
             file = upload(client, BYTES)
             assert announced(process, said) == f"unix:{place}"

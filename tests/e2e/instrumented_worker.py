@@ -14,13 +14,15 @@ from tests.e2e import faults
 from tests.e2e.watching import watch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from quart import Quart
 
     from quart_app.settings import Settings
 
 
-def create_watched(settings: Settings) -> Quart:
-    app = create_app(settings)
+def create_watched(settings: Settings, bound: Sequence[str]) -> Quart:
+    app = create_app(settings, bound)
     watch(app)
     return app
 

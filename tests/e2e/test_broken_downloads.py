@@ -38,7 +38,7 @@ def path(server: ServerProcess) -> str:
 
 
 def open_blobs(server: ServerProcess) -> list[str]:
-    return [link for link in server.descriptors() if "/files/" in link]
+    return server.blob_descriptors()
 
 
 @pytest.mark.parametrize("method", ["reset", "close"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from tests.e2e.clients import BOUNDARY, MIB, content, form_type, wire
 from tests.server_process import SERVE
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 SMALL_MIB, LARGE_MIB = 100, 1200
 
 MOST_GROWTH = 32 * MIB
+
+#: What may stay of a crowd that is gone: slack that is not trimmed, and what it had imported.
+MOST_REST = 56 * MIB
+
+HALF_UPLOADS = 240
 
 BLOCK = content(MIB)
 
@@ -63,3 +70,18 @@ def test_peak_is_that_of_small_files(start: Start) -> None:
             assert received(server, path) == digest
         peaks.append(server.memory("VmHWM"))
     assert peaks[1] - peaks[0] < MOST_GROWTH, [f"{peak / MIB:.0f} MiB" for peak in peaks]
+
+
+def test_memory_is_given_back(start: Start) -> None:
+    """Uploads that went half-way leave nothing on the heap, however they went."""
+    server = start(command=SERVE)
+    before = server.memory("VmRSS")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(wire(server)) for _ in range(HALF_UPLOADS)]
+        for client in clients:
+            client.request("POST /upload", f"Content-Length: {10 * MIB}", body=BLOCK[: MIB - 1])
+        eventually(lambda: len(server.parts()) == len(clients), what="all uploads begin")
+        for client in clients[::2]:
+            client.reset()
+    eventually(lambda: server.memory("VmRSS") - before < MOST_REST, what="the memory comes back")
+    assert server.memory() - before > 2 * MOST_REST  # there was something to give back

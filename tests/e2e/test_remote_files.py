@@ -91,6 +91,24 @@ class TestRelay:
         assert told["content-security-policy"] == "sandbox"
         assert told["x-content-type-options"] == "nosniff"
 
+    @pytest.mark.parametrize(
+        ("fields", "sandboxed"),
+        [(["video/mp4"], False), (["audio/x-odd; a=b"], False), (["Image/PNG"], False),
+         (["application/pdf"], False), (["text/plain;charset=utf-8"], False), (["text/html"], True),
+         (["image/svg+xml"], True), (["image/png;,text/html"], True), (["a/b"], True), ([], True),
+         (["image/png", "text/html"], True), (["video/x+xml"], True)],
+    )  # fmt: skip
+    def test_sandbox(
+        self, client: httpx.Client, origin: Origin, fields: list[str], sandboxed: bool
+    ) -> None:
+        """Media must play as pages of their own, and documents must not act as ours."""
+        lines = [f"Content-Type: {field}" for field in fields]
+        url = origin.on("/file", lambda visit: visit.answer(b"x", *lines))
+        for method in ("GET", "HEAD"):
+            told = client.request(method, f"{client.base_url}/{url}").headers
+            assert told.get("content-security-policy") == ("sandbox" if sandboxed else None)
+            assert told["x-content-type-options"] == "nosniff"
+
     @pytest.mark.parametrize("stops", [False, True])
     def test_connection_at_rest(
         self, start: Callable[..., ServerProcess], origin: Origin, stops: bool

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quart_app.protocol.names import (
-    INLINE_SAFE,
     SNIFF_SIZE,
     content_disposition,
     display_name,
@@ -318,6 +317,22 @@ def test_media_types_are_judged_in_linear_time() -> None:
         ("text/plain; charset=utf-8", True),
         ("text/html", False),
         ("text/html; image/png", False),
+        ("video/x-unheard-of", True),
+        ("audio/wav;a=b;", True),
+        ("application/pdf", True),
+        ("image/png;,text/html", False),
+        ("image/png, text/html", False),
+        ('image/png;a=",text/html', False),
+        ('image/png;a=",",text/html', False),
+        ("image/png text/html", False),
+        ("image/", False),
+        ("image", False),
+        ("image/png\x0b", False),
+        ("image/x+XML", False),
+        ("video/foo+xml", False),
+        ("audio/xml", False),
+        ("image/svg", False),
+        ("text/csv", False),
         ("image/svg+xml", False),
         ("application/xml", False),
         ("application/xhtml+xml", False),
@@ -328,12 +343,6 @@ def test_media_types_are_judged_in_linear_time() -> None:
 )
 def test_inline_safe(type_: str, safe: bool) -> None:
     assert inline_safe(type_) is safe
-
-
-def test_nothing_that_runs_is_shown_inline() -> None:
-    assert not [
-        type_ for type_ in INLINE_SAFE if any(w in type_ for w in ("html", "xml", "script"))
-    ]
 
 
 @pytest.mark.parametrize(

@@ -65,10 +65,16 @@ class Http2Client:
         connected: The socket, which it closes.
         window: What one stream may be sent ahead; nothing is given back on streams in `stalled`.
         acknowledge: Whether to acknowledge the server's settings.
+        lax: Whether requests may be malformed.
     """
 
     def __init__(
-        self, connected: socket.socket, window: int = 64 * KIB - 1, *, acknowledge: bool = True
+        self,
+        connected: socket.socket,
+        window: int = 64 * KIB - 1,
+        *,
+        acknowledge: bool = True,
+        lax: bool = False,
     ) -> None:
         self.socket = connected
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -77,7 +83,14 @@ class Http2Client:
         self.stalled: set[int] = set()
         self.closed = False
         self._pings = 0
-        self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="latin-1"))
+        self.h2 = H2Connection(
+            H2Configuration(
+                client_side=True,
+                header_encoding="latin-1",
+                validate_outbound_headers=not lax,
+                normalize_outbound_headers=not lax,
+            )
+        )
         self.h2.initiate_connection()
         self.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
         self.h2.increment_flow_control_window(64 * 1024 * KIB)
@@ -101,9 +114,13 @@ class Http2Client:
 
     def request(self, method: str, target: str, *headers: tuple[str, str], end: bool = True) -> int:
         """Opens a stream and gives its number."""
-        stream: int = self.h2.get_next_available_stream_id()
         pseudo = [(":method", method), (":scheme", "http"), (":authority", "test")]
-        self.h2.send_headers(stream, [*pseudo, (":path", target), *headers], end_stream=end)
+        return self.open([*pseudo, (":path", target), *headers], end=end)
+
+    def open(self, headers: Headers, *, end: bool) -> int:
+        """Opens a stream by any headers and gives its number."""
+        stream: int = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, headers, end_stream=end)
         self.flush()
         return stream
 
@@ -209,6 +226,7 @@ def http2(
     window: int = 64 * KIB - 1,
     *,
     acknowledge: bool = True,
+    lax: bool = False,
     receive_buffer: int | None = None,
 ) -> closing[Http2Client]:
     """Opens a connection that is closed with the block."""
@@ -216,4 +234,4 @@ def http2(
     if receive_buffer is not None:  # has to be known before the connection is made
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     connected.connect((server.host, server.port))
-    return closing(Http2Client(connected, window, acknowledge=acknowledge))
+    return closing(Http2Client(connected, window, acknowledge=acknowledge, lax=lax))

@@ -10,8 +10,11 @@ import hashlib
 import json
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
+
+from hypercorn.middleware import ProxyFixMiddleware
 
 from tests.e2e.watching import watched_loop
 
@@ -104,6 +107,10 @@ async def _wait_until_gone(scope: Any, __: Any, ___: Receive, ____: Send) -> Non
     SEEN.append("gone")
 
 
+async def _block(_: Any, query: dict[str, str], __: Receive, ___: Send) -> None:
+    time.sleep(float(query["seconds"]))  # as a fault would
+
+
 async def _release(_: Any, __: Any, ___: Receive, send: Send) -> None:
     RELEASED.set()
     await asyncio.sleep(0)
@@ -123,6 +130,17 @@ async def _drip(_: Any, query: dict[str, str], receive: Receive, send: Send) -> 
             return
     gone.cancel()
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _events(_: Any, query: dict[str, str], receive: Receive, send: Send) -> None:
+    """Sends `count` events at once, and has nothing more to send while the client is there."""
+    if "count" in query:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+    for number in range(int(query.get("count", 0))):
+        line = b"data: %d\n\n" % number
+        await send({"type": "http.response.body", "body": line, "more_body": True})
+    SEEN.append("waiting")
+    await _disconnected(receive)
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -160,6 +178,24 @@ async def _file(scope: Any, query: dict[str, str], __: Receive, send: Send) -> N
     await send({"type": "http.response.body", "body": b"after"})
 
 
+async def _proxied(scope: Any, _: dict[str, str], receive: Receive, send: Send) -> None:
+    """Answers with the facts of a scope that a middleware has copied."""
+
+    async def describe(scope: Any, receive: Any, send: Any) -> None:
+        ours = scope["extensions"].get("quart_app.server")
+        found = {"client": scope["client"][0], "state": sorted(scope["state"]),
+                 "unsent": ours and ours.unsent()}  # fmt: skip
+        if scope["type"] == "http":
+            await _answer_json(send, found)
+        else:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "text": json.dumps(found)})
+            await send({"type": "websocket.close"})
+
+    await ProxyFixMiddleware(describe)(scope, receive, send)
+
+
 async def _extensions(scope: Any, _: dict[str, str], __: Receive, send: Send) -> None:
     await _answer_json(send, sorted(scope["extensions"]))
 
@@ -189,6 +225,37 @@ async def _interim(scope: Any, query: dict[str, str], receive: Receive, send: Se
     await _read(scope, {}, receive, send)
 
 
+async def _accept(_: Any, __: dict[str, str], receive: Receive, send: Send) -> None:
+    """Accepts a WebSocket, and sends every message back."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def _shake(_: Any, query: dict[str, str], receive: Receive, send: Send) -> None:
+    """Refuses a WebSocket in the way asked for, or does not answer, until its client is gone."""
+    if query["how"] == "close":
+        await send({"type": "websocket.close"})
+    elif query["how"] != "never":
+        headers = [(b"content-length", b"6")]
+        start = {"type": "websocket.http.response.start", "status": 404, "headers": headers}
+        await send(start)
+        more = query["how"] == "half"
+        body = b"no" if more else b"no way"
+        await send({"type": "websocket.http.response.body", "body": body, "more_body": more})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _scope(scope: Any, __: dict[str, str], ___: Receive, send: Send) -> None:
+    """Tells of the resource that was asked for."""
+    members = {name: scope[name] for name in ("method", "path", "http_version")}
+    hosts = [value.decode() for name, value in scope["headers"] if name == b"host"]
+    raw = {"raw_path": scope["raw_path"].decode(), "query": scope["query_string"].decode()}
+    await _answer_json(send, {**members, **raw, "hosts": hosts})
+
+
 async def _exit(_: Any, query: dict[str, str], __: Receive, ___: Send) -> None:
     os._exit(int(query["code"]))
 
@@ -203,8 +270,11 @@ async def _stop_when_busy(_: Any, __: dict[str, str], ___: Receive, send: Send) 
 
 
 HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[None]]] = {
+    "/block": _block,
+    "/accept": _accept,
     "/bytes": _bytes,
     "/drip": _drip,
+    "/events": _events,
     "/exit": _exit,
     "/extensions": _extensions,
     "/fail": _fail,
@@ -212,9 +282,12 @@ HANDLERS: dict[str, Callable[[Any, dict[str, str], Receive, Send], Awaitable[Non
     "/file": _file,
     "/hold": _hold,
     "/interim": _interim,
+    "/proxied": _proxied,
     "/read": _read,
     "/refuse": _refuse,
     "/release": _release,
+    "/scope": _scope,
+    "/shake": _shake,
     "/state": _state,
     "/stop-when-busy": _stop_when_busy,
 }

@@ -21,7 +21,9 @@ import uvloop
 from hypercorn.config import Config
 
 from quart_app.logs import configure_logs
+from quart_app.server import websocket
 from quart_app.server.launcher import Launcher
+from quart_app.server.pulse import READY
 from quart_app.server.seams import fix_hypercorn
 from quart_app.server.sockets import Inheritance
 from quart_app.server.worker import serve
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
 
 #: Variable with seconds after which the launcher hears that a worker accepts connections.
 HEARD_AFTER = "TEST_HEARD_AFTER"
+
+#: Requests that a connection takes.
+KEEP_ALIVE_MAX_REQUESTS = 1300
+#: Time within which a WebSocket handshake is over.
+HANDSHAKE_SECONDS = 1.0
 
 WORKER = (sys.executable, "-m", "tests.server.raw_server", "worker")
 
@@ -54,22 +61,24 @@ def main() -> None:
         return
     if kind == "ours":
         fix_hypercorn()
+        websocket.HANDSHAKE_SECONDS = HANDSHAKE_SECONDS
     factory = uvloop.new_event_loop if arguments == ["uvloop"] else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve())
 
 
 def _heard_after(seconds: float, inheritance: Inheritance) -> Inheritance:
-    """Passes on a worker's word that it is ready, but not at once."""
+    """Passes on what a worker writes, but not at once that it is ready."""
     end, ready = os.pipe()
 
     def pass_on() -> None:
-        said = os.read(end, 1)
-        time.sleep(seconds)
-        os.write(inheritance.ready, said)
+        while said := os.read(end, 1):
+            if said == READY:
+                time.sleep(seconds)
+            os.write(inheritance.pulse, said)
 
     threading.Thread(target=pass_on, daemon=True).start()
-    return replace(inheritance, ready=ready)
+    return replace(inheritance, pulse=ready)
 
 
 async def _serve() -> None:
@@ -80,6 +89,7 @@ async def _serve() -> None:
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     config.read_timeout = 1
+    config.keep_alive_max_requests = KEEP_ALIVE_MAX_REQUESTS
     await hypercorn.asyncio.serve(cast("ASGIFramework", app), config, shutdown_trigger=stop.wait)
 
 

@@ -14,6 +14,7 @@ import pytest
 from quart_app.server.intake import LOOK_SECONDS
 from tests.e2e.clients import MIB, content, form, form_type, session, sha256, upload, wire
 from tests.server.conftest import LOOPS
+from tests.server.http2_client import http2
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -226,10 +227,10 @@ class TestAskingFirst:
     @pytest.mark.parametrize(
         ("target", "size", "headers", "status"),
         [
-            ("/upload", 65 * MIB, [], "413 "),
-            ("/nowhere", MIB, [], "404 "),
-            ("/healthz", MIB, [], "405 "),
-            ("/upload", MIB, ["-H", "Content-Encoding: gzip"], "415 "),
+            ("/upload", 65 * MIB, [], "413 Content Too Large"),
+            ("/nowhere", MIB, [], "404 Not Found"),
+            ("/healthz", MIB, [], "405 Method Not Allowed"),
+            ("/upload", MIB, ["-H", "Content-Encoding: gzip"], "415 Unsupported Media Type"),
         ],
     )
     def test_refused(
@@ -260,7 +261,7 @@ class TestAskingFirst:
         path.write_bytes(BYTES)
         said = self.curl(server, path, "/upload", "-H", "Content-Type: application/octet-stream")
         statuses = [line for line in said.splitlines() if line.startswith("< HTTP/1.1")]
-        assert statuses == ["< HTTP/1.1 100 ", "< HTTP/1.1 201 "]
+        assert statuses == ["< HTTP/1.1 100 Continue", "< HTTP/1.1 201 Created"]
 
     def test_body_comes_all_the_same(self, server: ServerProcess) -> None:
         """The client may not wait: what it sends is no request of its own."""
@@ -301,6 +302,67 @@ class TestVersion10:
                 answer = response.read()
                 assert client.socket.recv(1) == b""
                 assert body or answer == BYTES
+
+
+class TestTargets:
+    """The resource that an application is asked for (RFC 9112, 3.2)."""
+
+    def test_absolute_form(self, ours: RawServer) -> None:
+        """Its authority replaces the host that the field has."""
+        with wire(ours) as client:
+            client.request("GET http://Other.example:81/scope?x=http://y/?")
+            assert json.loads(client.response("GET").read()) == {
+                "method": "GET",
+                "path": "/scope",
+                "http_version": "1.1",
+                "raw_path": "/scope",
+                "query": "x=http://y/?",
+                "hosts": ["Other.example:81"],
+            }
+            client.send(b"GET http://other/scope HTTP/1.0\r\n\r\n")
+            assert json.loads(client.response("GET").read())["hosts"] == ["other"]
+
+    def test_methods_are_case_sensitive(self, server: ServerProcess) -> None:
+        with session(server) as client:
+            path = f"/files/{upload(client, b'x')['id']}"
+            for method in ("delete", "Delete", "BREW"):
+                with wire(server) as raw:
+                    raw.request(f"{method} {path}")
+                    response = raw.response()
+                    assert (response.status, response.reason) == (405, "Method Not Allowed")
+                    assert "DELETE" in response.headers["Allow"]
+                with http2(server) as streams:
+                    answer = streams.answer(streams.request(method, path))
+                    assert (answer.status, "allow" in dict(answer.headers)) == (405, True)
+            assert client.get(path).content == b"x"
+
+    @pytest.mark.parametrize(
+        ("method", "target", "status"),
+        [
+            ("GET", "?x", 400),
+            ("GET", "x", 400),
+            ("GET", "*", 400),
+            ("GET", "http://test/healthz", 400),
+            ("POST", "http://[x/", 400),
+            ("OPTIONS", "*", 200),
+        ],
+    )
+    def test_http2(self, server: ServerProcess, method: str, target: str, status: int) -> None:
+        with http2(server) as client:
+            answer = client.answer(client.request(method, target))
+            assert answer.status == status
+            assert not answer.body or json.loads(answer.body)["code"] == "bad_request"
+            assert client.get("/healthz").status == 200
+
+    @pytest.mark.parametrize("host", ["..x", "a b", "a@b", "a,b", "[x", "a:b", "x" * 64, ""])
+    def test_hosts_over_http2(self, server: ServerProcess, host: str) -> None:
+        with http2(server) as client:
+            stream = client.h2.get_next_available_stream_id()
+            pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/healthz")]
+            client.h2.send_headers(stream, [*pseudo, (":authority", host)], end_stream=True)
+            client.flush()
+            answer = client.answer(stream)
+            assert (answer.status, json.loads(answer.body)["code"]) == (400, "bad_request")
 
 
 def test_trailers_after_many_chunks(ours: RawServer) -> None:

@@ -14,7 +14,8 @@ from hyperframe.frame import DataFrame, SettingsFrame
 
 from tests.e2e.clients import MIB, content, session, sha256, upload
 from tests.server.conftest import LOOPS
-from tests.server.http2_client import KIB, http2
+from tests.server.http2_client import CLIENT_SECONDS, KIB, http2
+from tests.server.raw_server import KEEP_ALIVE_MAX_REQUESTS
 from tests.waiting import comes_to_nothing, eventually
 
 if TYPE_CHECKING:
@@ -101,14 +102,17 @@ class TestTransfers:
                 assert json.loads(client.answer(stream).body)["size"] == size
 
     def test_uploads_that_an_empty_frame_ends(self, ours: RawServer) -> None:
-        """However many; and none leaves anything on the connection."""
+        """However many; and none leaves anything on the connection, which ends as configured."""
         with http2(ours) as client:
-            for _ in range(1200):
+            for _ in range(KEEP_ALIVE_MAX_REQUESTS):
                 stream = client.request("POST", "/read", end=False)
                 client.h2.send_data(stream, b"abc")
                 client.h2.end_stream(stream)
                 client.flush()
                 assert json.loads(client.answer(stream).body)["size"] == 3
+            assert client.is_closed(CLIENT_SECONDS)
+            [end] = [event for event in client.events if isinstance(event, ConnectionTerminated)]
+            assert (end.error_code, end.last_stream_id) == (0, stream)
 
     def test_headers_remembered_are_few(self, ours: RawServer) -> None:
         """However many the client would remember; each is looked for among all of them."""
@@ -167,7 +171,7 @@ class TestBrokenStreams:
             stream = client.request("GET", path)
             client.until(lambda: len(client.answers[stream].body) > MIB)
             client.reset(stream)
-            comes_to_nothing(lambda: [link for link in server.descriptors() if "/files/" in link])
+            comes_to_nothing(server.blob_descriptors)
             assert client.get("/healthz").status == 200
 
     def test_reader_and_sender_that_stop(self, impatient: ServerProcess) -> None:

@@ -280,6 +280,91 @@ class TestReplacement:
         fleet.stop()
 
 
+#: A worker is frozen after this, in seconds.
+TIMEOUT = 3
+
+
+class TestFrozen:
+    """A worker that is alive, and does nothing."""
+
+    def test_is_replaced(self, launch: Launch) -> None:
+        """Its connections end, and those that wait at its socket are served; others go on."""
+        fleet = launch(SERVE, workers=2, worker_timeout=TIMEOUT)
+        with transfers(fleet, 4) as begun:
+            frozen = fleet.worker_of(begun.uploads[0].socket)
+            held = begun.uploads[0]
+            begun.without(frozen)
+            os.kill(frozen, signal.SIGSTOP)
+            with ExitStack() as stack:
+                late = [stack.enter_context(wire(fleet)) for _ in range(8)]
+                for client in late:
+                    client.request("GET /healthz")
+                assert [client.response("GET").status for client in late] == [200] * 8
+            with pytest.raises((ConnectionError, HTTPException)):
+                held.response()
+            begun.complete()
+        fleet.assert_gone([frozen])
+        assert [line["pid"] for line in fleet.logged("worker frozen")] == [frozen]
+        fleet.expect_logged("worker died")
+        fleet.stop()
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_blocked_loop(self, launch: Launch, loop: str) -> None:
+        """Threads that still run make no difference."""
+        fleet = launch((*RAW, "launcher", "1", loop), worker_timeout=TIMEOUT)
+        blocked = fleet.pid
+        with wire(fleet) as client:
+            client.request("GET /block?seconds=600")
+            fleet.assert_gone([blocked])
+        eventually(fleet.workers, what="it is replaced")
+        with session(fleet) as other:
+            assert other.get("/release").status_code == 200
+        fleet.expect_logged("worker frozen")
+        fleet.stop()
+
+    def test_while_draining(self, launch: Launch) -> None:
+        """It does not hold up the stop until the drain is over, and others drain."""
+        fleet = launch(SERVE, workers=2, worker_timeout=TIMEOUT, drain=600)
+        with transfers(fleet, 4) as begun:
+            frozen = fleet.worker_of(begun.uploads[0].socket)
+            begun.without(frozen)
+            os.kill(frozen, signal.SIGSTOP)
+            fleet.process.send_signal(signal.SIGTERM)
+            fleet.assert_gone([frozen])
+            begun.complete()
+        assert fleet.process.wait(20) == 1  # a worker was killed
+        fleet.expect_logged("worker frozen")
+
+    def test_whole_service_is_stopped(self, launch: Launch) -> None:
+        """As by Ctrl-Z, a frozen container or a suspended computer: all go on afterwards."""
+        fleet = launch(SERVE, workers=2, worker_timeout=TIMEOUT)
+        workers = fleet.workers()
+        with transfers(fleet, 2) as begun:
+            for _ in range(2):
+                os.killpg(fleet.process.pid, signal.SIGSTOP)
+                time.sleep(1.5 * TIMEOUT)  # the passing of time is the fault
+                os.killpg(fleet.process.pid, signal.SIGCONT)
+                with session(fleet) as client:
+                    assert client.get("/healthz").status_code == 200
+            begun.complete()
+        assert fleet.workers() == workers
+        assert fleet.logged("worker frozen") == []
+        fleet.stop()
+
+    def test_launcher_is_stopped(self, launch: Launch) -> None:
+        """Workers beat into a pipe that nobody reads, and serve on."""
+        fleet = launch(SERVE, worker_timeout=TIMEOUT)
+        workers = fleet.workers()
+        os.kill(fleet.process.pid, signal.SIGSTOP)
+        time.sleep(1.5 * TIMEOUT)
+        with session(fleet) as client:
+            assert client.get("/healthz").status_code == 200
+        os.kill(fleet.process.pid, signal.SIGCONT)
+        fleet.stop()
+        fleet.assert_gone(workers)
+        assert fleet.logged("worker frozen") == []
+
+
 class TestOneDirectory:
     """Workers share the data."""
 

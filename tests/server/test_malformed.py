@@ -28,7 +28,7 @@ DEADLINE_SECONDS = 20
 #: A request that no case may have anybody see.
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n"
 
-LINE = re.compile(rb"^HTTP/1\.1 (\d\d\d) ", re.MULTILINE)
+LINE = re.compile(rb"HTTP/1\.1 (\d\d\d) [A-Z]")
 
 
 def post(*headers: bytes, body: bytes = b"") -> bytes:
@@ -44,6 +44,10 @@ def get(*headers: bytes, line: bytes = b"GET /healthz HTTP/1.1") -> bytes:
     return b"\r\n".join([line, b"Host: test", *headers, b"", b""])
 
 
+def host(value: bytes, line: bytes = b"GET /healthz HTTP/1.1") -> bytes:
+    return b"%b\r\nHost: %b\r\n\r\n" % (line, value)
+
+
 TE = b"Transfer-Encoding: chunked"
 END = b"0\r\n\r\n"
 WEBSOCKET = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13")
@@ -51,8 +55,74 @@ WEBSOCKET = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Vers
 #: Neither decimal nor hexadecimal.
 NO_NUMBERS = (b"", b"-5", b"+5", b"5 5", b"5_0", b"5\x00", b"\x005")
 
+#: Hosts that are none, from the tables of Go, nginx, lighttpd and Kestrel, and more of their kind.
+NO_HOSTS = (
+    b"a b", b"a\tb", b"a/b", b"/", b"a\\b", b"a@b", b"user:secret@a", b"a,b", b"a, b", b"a?b",
+    b"a#b", b"a|b", b"<a>", b"a^b", b'"a"', b"{a}", b"a`b", b"a%zz", b"a%2", b"http://a", b"a:b",
+    b"a:-1", b"a:+80", b"a: 80", b"a:80x", b"a:0x50", b"a:65536", b"a:99999", b"a:100000",
+    b"a:80:80", b":80", b"123.40.56.78:9000:80", b".", b"..", b"..x", b"..examp-LE.com", b"a..b",
+    b"a..", b"x" * 64, b"a." + b"x" * 64, b"x." * 127 + b"x", b"[x", b"[", b"]", b"[]", b"[]:80",
+    b"::1", b"[::1", b"::1]", b"[::1]x", b"[::1]80", b"[::1]..:98", b"[:::1]", b"[::g]", b"[1]",
+    b"[::1]:65536", b"[::1%eth0]", b"[::1%25eth0]", b"[127.0.0.1]", b"[ab..cd::1]",
+    b"[abcd::e\\f98:0/:7654:321]", b"[12345::1]", b"[1:2:3:4:5:6:7:8:9]", b"a\x02", b"a\x7f",
+    b"a\xff", "bücher.de".encode(),
+)  # fmt: skip
+
+#: Request targets that are none.
+NO_TARGETS = (
+    b"?x", b"x", b"x/y", b"..", b"../../../../etc/passwd", b"./x", b"#x", b"*x", b"**",
+    b"a:80", b"healthz", b"\\healthz", b"%2fhealthz", b":", b"http:", b"http:/", b"http:/healthz",
+    b"http:healthz", b"http://", b"http:///healthz", b"http://?x", b"http://[x/", b"http://[x]/",
+    b"http://[]/", b"http://a:b/", b"http://a:65536/", b"http://a@b/", b"http://u:p@b/", b"http://..x/",
+    b"http://a,b/", b"http://" + b"x" * 64 + b"/", b"http://a\\b/", b"http://::1/", b"ftp://a/",
+    b"file:///etc/passwd", b"ws://a/", b"javascript:x", b"mailto:a@b",
+)  # fmt: skip
+
+#: Extensions of chunks that are none (RFC 9112, 7.1.1): another parser may end the line elsewhere.
+NO_EXTENSIONS = (
+    b";", b" ;", b";;a", b";a;", b";=b", b";a=", b";a b", b";a=b c", b";a\rb", b";a=b\r", b";\r",
+    b"\r", b";a\nb", b";a=\nb", b";\n", b"\n", b";a\x00", b";a=\x01", b";a=\x0b", b";a=\x7f",
+    b';a="b', b';a="b"c', b';a="\\"', b';a="b\x00"', b';a="b\rc"', b';a="b\nc"', b';a="\r\n"',
+    b";a=\xff", b"a b", b" 0", b"\x0b;a", b"\xa0;a", b" \x0c;a", b",", b"#", b"=a",
+)  # fmt: skip
+
 #: To be refused: 4xx or a closed connection.
 REFUSED = {
+    **{f"host {value!r}": host(value) for value in NO_HOSTS},
+    **{
+        f"host {value!r} of version 1.0": host(value, b"GET /healthz HTTP/1.0")
+        for value in NO_HOSTS[:8]
+    },
+    **{f"target {target!r}": get(line=b"GET %b HTTP/1.1" % target) for target in NO_TARGETS},
+    "host that is empty": host(b""),
+    "host of white space": host(b" \t "),
+    "two hosts that agree": get(b"Host: test"),
+    "two hosts of version 1.0": get(b"Host: test", line=b"GET /healthz HTTP/1.0"),
+    "malformed host beside a whole URL": host(b"a b", b"GET http://test/healthz HTTP/1.1"),
+    "whole URL without a host": b"GET http://test/healthz HTTP/1.1\r\n\r\n",
+    "asterisk for another method": get(line=b"GET * HTTP/1.1"),
+    "asterisk for a small method": get(line=b"options * HTTP/1.1"),
+    "NOTIFY of SSDP": get(line=b"NOTIFY * HTTP/1.1"),
+    "tunnel for RPC": get(line=b"CONNECT /_goRPC_ HTTP/1.1"),
+    "tunnel without a host": b"CONNECT 127.0.0.1:6060 HTTP/1.1\r\n\r\n",
+    "tunnel of version 1.0": get(line=b"CONNECT []%20%48%54%54%50%2f%31%2e%31 HTTP/1.0"),
+    "HEAD of no target": get(line=b"HEAD ?x HTTP/1.1"),
+    "body of no target": post(b"Content-Length: 38", body=HIDDEN).replace(b"/nowhere", b"?x"),
+    **{
+        f"chunk extension {extension!r}": chunked(
+            b"5" + extension + b"\r\nabcde\r\n" + END + HIDDEN
+        )
+        for extension in NO_EXTENSIONS
+    },
+    **{
+        f"extension {extension!r} of the last chunk": chunked(
+            b"0" + extension + b"\r\n\r\n" + HIDDEN
+        )
+        for extension in (b";a\rb", b';a="\r\n"', b";a\x00")
+    },
+    "bare CR before": b"\r" + get(),
+    "bare CR between empty lines": b"\r\n\r\r\n" + get(),
+    "space after empty lines": b"\r\n " + get(),
     # Two framings, or none that is known.
     "length and coding": post(b"Content-Length: 5", TE, body=END + HIDDEN),
     "coding and length": post(TE, b"Content-Length: 5", body=END + HIDDEN),
@@ -130,6 +200,58 @@ REFUSED = {
     "beginning of HTTP/2 alone": b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
 }
 
+#: Requests that are answered with these statuses.
+ANSWERED = {
+    "empty lines before": (b"\r\n\r\n" + get(), [200]),
+    "empty lines that end in LF": (b"\n\r\n\n" + get(), [200]),
+    "empty lines between": (get() + b"\r\n" + get() + b"\r\n\n" + get() + b"\r\n", [200] * 3),
+    "empty line behind a body": (
+        post(b"Content-Length: 5", body=b"12345\r\n") + chunked(END + b"\r\n") + get(),
+        [404, 404, 200],
+    ),
+    "ten thousand empty lines": (b"\r\n" * 10_000 + get(), [200]),
+    "asterisk": (get(line=b"OPTIONS * HTTP/1.1") + get(), [200, 200]),
+    "asterisk without a host": (host(b"", b"OPTIONS * HTTP/1.1") + get(), [200, 200]),
+    "asterisk of version 1.0": (b"OPTIONS * HTTP/1.0\r\n\r\n", [200]),
+    "asterisk with a body": (
+        get(b"Content-Length: 5", line=b"OPTIONS * HTTP/1.1") + b"12345", [200]
+    ),
+    "whole URL": (get(line=b"GET http://test/healthz HTTP/1.1"), [200]),
+    "whole URL in capitals": (get(line=b"GET HTTP://TEST/healthz HTTP/1.1"), [200]),
+    "whole URL beside an empty host": (host(b"", b"GET http://test/healthz HTTP/1.1"), [200]),
+    "whole URL of version 1.0": (b"GET http://test/healthz HTTP/1.0\r\n\r\n", [200]),
+    "whole URL with a port and a query": (
+        get(line=b"GET https://test:443/healthz?x=/? HTTP/1.1"), [200]
+    ),
+    "host of version 1.0 that is empty": (host(b"", b"GET /healthz HTTP/1.0"), [200]),
+    "unknown method": (get(line=b"BREW /healthz HTTP/1.1"), [405]),
+    "method in small letters": (get(line=b"get /healthz HTTP/1.1") + get(), [405, 200]),
+    "method with a small letter": (get(line=b"GEt /healthz HTTP/1.1"), [405]),
+    "upgrade of version 1.0": (get(*WEBSOCKET, line=b"GET /healthz HTTP/1.0"), [200]),
+    **{
+        f"host {value!r}": (host(value), [200])
+        for value in (
+            b"www.abcd-ef.g02.xyz", b"abcd-ef.g02.xyz.:88", b"AbC-d93.0.34ZhGt-s.nk.Ru:88", b"a.",
+            b"a:", b"123.49.0.78:987", b"[::1]", b"[abcd::ef98:0:7654:321]:80",
+            b"[::ffff:12.30.67.89]:4321", b"my_service:8000", b"0.0.0.0=5000", b"b%C3%BCcher.de",
+            b"a~b!$&'()*+;=c", b"xn--bcher-kva.de", b" \ttest \t", b"test:0", b"x" * 63 + b".x",
+            b"-", b"1",
+        )
+    },
+    **{
+        f"chunk extension {extension!r}": (
+            chunked(b"5" + extension + b"\r\nabcde\r\n0" + extension + b"\r\n\r\n") + get(),
+            [404, 200],
+        )
+        for extension in (
+            b" ;a=b", b"\t;a", b" \t ; \ta \t= \tb \t; c", b';a="b;c"', b';a="\\"\\\\"',
+            b";chunk-signature=ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+            b"  ",
+            b';a=b;c="d"', b';a="\xff\t"',
+        )
+    },
+}  # fmt: skip
+
 #: Not to be refused for their form; the answer may be any but 5xx.
 TAKEN = {
     "length said twice": post(b"Content-Length: 5", b"Content-Length: 5", body=b"12345"),
@@ -140,14 +262,9 @@ TAKEN = {
     "chunk extension": chunked(b'5;a=b;c="d"\r\nabcde\r\n' + END),
     "chunks of one byte": chunked(b"1\r\nx\r\n" * 20_000 + END),
     "lines that end in LF": get().replace(b"\r\n", b"\n"),
-    "empty lines before": b"\r\n\r\n" + get(),
     "folded header": get(b"X: y", b" z"),
     "bytes above ASCII in a value": get(b"X: \xff\xfe"),
     "empty value": get(b"X:"),
-    "whole URL": get(line=b"GET http://test/healthz HTTP/1.1"),
-    "asterisk": get(line=b"OPTIONS * HTTP/1.1"),
-    "unknown method": get(line=b"BREW /healthz HTTP/1.1"),
-    "method in small letters": get(line=b"get /healthz HTTP/1.1"),
     "escapes that are none": get(line=b"GET /%zz%0 HTTP/1.1"),
     "escaped NUL": get(line=b"GET /%00 HTTP/1.1"),
     "escape above ASCII": get(line=b"GET /%ff%fe HTTP/1.1"),
@@ -166,8 +283,17 @@ TAKEN = {
 
 @dataclass(frozen=True)
 class Outcome:
+    """What came of a case.
+
+    Attributes:
+        statuses: Of all answers.
+        seconds: Until the connection was closed.
+        problems: Answers with problem details.
+    """
+
     statuses: list[int]
     seconds: float
+    problems: int
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +322,11 @@ def outcomes(fleet: Fleet) -> dict[str, Outcome]:
                     answer += received
             except (ConnectionError, TimeoutError):
                 pass  # which of them, the time tells
-        return Outcome([int(s) for s in LINE.findall(answer)], time.monotonic() - started)
+        statuses = [int(status) for status in LINE.findall(answer)]
+        problems = answer.count(b"application/problem+json")
+        return Outcome(statuses, time.monotonic() - started, problems)
 
-    cases = REFUSED | TAKEN
+    cases = REFUSED | TAKEN | {f"answered {name}": sent for name, (sent, _) in ANSWERED.items()}
     with ThreadPoolExecutor(len(cases)) as pool:
         return dict(zip(cases, pool.map(outcome, cases.values()), strict=True))
 
@@ -208,6 +336,7 @@ def test_refused(outcomes: dict[str, Outcome], name: str) -> None:
     outcome = outcomes[name]
     assert len(outcome.statuses) <= 1
     assert all(400 <= status < 500 for status in outcome.statuses)
+    assert outcome.problems == len(outcome.statuses)
     assert outcome.seconds < DEADLINE_SECONDS
 
 
@@ -217,6 +346,20 @@ def test_taken(outcomes: dict[str, Outcome], name: str) -> None:
     assert len(outcome.statuses) == 1
     assert 200 <= outcome.statuses[0] < 500
     assert outcome.seconds < DEADLINE_SECONDS
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_answered(outcomes: dict[str, Outcome], name: str) -> None:
+    outcome = outcomes[f"answered {name}"]
+    assert outcome.statuses == ANSWERED[name][1]
+    assert outcome.seconds < DEADLINE_SECONDS
+
+
+@pytest.mark.parametrize("kind", ["host", "target"])
+def test_no_host_and_no_target_are_bad_requests(outcomes: dict[str, Outcome], kind: str) -> None:
+    """The client is told, and not left with a closed connection."""
+    found = {name: o.statuses for name, o in outcomes.items() if name.startswith(f"{kind} ")}
+    assert {name for name, statuses in found.items() if statuses != [400]} == set()
 
 
 def test_nothing_hidden_was_seen(fleet: Fleet, outcomes: dict[str, Outcome]) -> None:

@@ -12,13 +12,18 @@ import hypercorn.protocol
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.frame_buffer import FrameBuffer
+from h2.stream import H2Stream
 from h11._readers import ChunkedReader, ContentLengthReader
-from hyperframe.frame import HeadersFrame, SettingsFrame
+from hpack import Decoder
+from hyperframe.frame import DataFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quart.asgi import ASGIHTTPConnection
 
 from quart_app.protocol.http1 import BulkConnection
+from quart_app.server.connection import HALF_CLOSED_SECONDS, Connection
+from quart_app.server.http2_connection import Http2Connection
 from quart_app.server.seams import SEAMS, fix_hypercorn
 from quart_app.streaming import StreamingConnection
 
@@ -37,7 +42,13 @@ class TestHypercorn:
         fix_hypercorn()
         fix_hypercorn()
         for module_name, name, replacement in SEAMS:
-            assert getattr(importlib.import_module(module_name), name) is replacement
+            found = getattr(importlib.import_module(module_name), name)
+            assert (found.ours, found.stock) == (replacement, replacement.__mro__[1])
+
+    def test_fixed_for_as_long_as_said(self) -> None:
+        for seconds in (1.5, None, HALF_CLOSED_SECONDS):
+            fix_hypercorn(half_closed_timeout=seconds)
+            assert Connection.half_closed_timeout == seconds
 
     @pytest.mark.parametrize(("module_name", "name", "replacement"), SEAMS)
     def test_unknown_one_is_refused(
@@ -73,7 +84,11 @@ async def test_streams_keep_whether_they_have_ended() -> None:
 
 
 def test_methods_of_quart_that_are_overridden_exist() -> None:
-    assert overridden(StreamingConnection) == {"handle_messages", "_send_response"}
+    assert overridden(StreamingConnection) == {
+        "handle_messages",
+        "handle_request",
+        "_send_response",
+    }
     assert hasattr(ASGIHTTPConnection, "_create_request_from_scope")
 
 
@@ -95,6 +110,7 @@ OVERRIDDEN = {
     "H2Protocol": {"initiate", "handle", "stream_send", "_flush", "_handle_events",
                    "_send_data"},
     "HTTPStream": {"handle", "app_send"},
+    "WSStream": {"handle", "_send_error_response"},
     "StreamBuffer": {"pop"},
 }  # fmt: skip
 
@@ -140,19 +156,24 @@ def test_h2_takes_frames_of_its_own_size() -> None:
     assert connection.max_inbound_frame_size == 16_384
 
 
-def test_h2_keeps_what_it_has_not_parsed() -> None:
-    """`Http2` bounds it, as h2 waits for the whole of a frame before it looks at its size."""
+def test_methods_of_h2_that_are_overridden_exist() -> None:
+    assert overridden(Http2Connection) == {
+        "receive_data", "send_data", "_receive_frame", "_receive_headers_frame",
+        "_receive_data_frame", "_receive_settings_frame", "_receive_priority_frame",
+    }  # fmt: skip
+    called = {"_get_or_create_stream", "_get_stream_by_id", "_handle_data_on_closed_stream"}
+    assert {name for name in called if not hasattr(H2Connection, name)} == set()
+    assert {"_data", "_headers_buffer", "_validate_frame_length"} <= set(dir(FrameBuffer()))
+
+
+def test_h2_looks_up_what_replaces_its_parts() -> None:
+    """`Http2Connection` puts its own frame buffer and decoder in their place."""
     connection = H2Connection(H2Configuration(client_side=False))
-    connection.initiate_connection()
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize()
-    begun = b"\xff\xff\xff\x00\x00\x00\x00\x00\x01" + bytes(70_000)
-    connection.receive_data(preface + begun)
-    assert len(connection.incoming_buffer._data) == len(begun)
-    connection = H2Connection(H2Configuration(client_side=False))
-    connection.initiate_connection()
-    connection.receive_data(preface + HeadersFrame(1, b"x" * 99).serialize())
-    assert [frame.data for frame in connection.incoming_buffer._headers_buffer] == [b"x" * 99]
-    assert len(connection.incoming_buffer._data) == 0
+    assert isinstance(connection.incoming_buffer, FrameBuffer)
+    assert isinstance(connection.decoder, Decoder)
+    assert DataFrame in connection._frame_dispatch_table
+    stream = H2Stream(1, connection.config, 0, 0)
+    assert (stream._expected_content_length, stream._actual_content_length) == (None, 0)
 
 
 def as_sent(data: bytes, sizes: list[int]) -> list[bytes]:
@@ -206,18 +227,25 @@ requests = st.one_of(
     st.builds(_with_length, bodies),
     st.builds(_chunked, st.lists(st.binary(min_size=1, max_size=60), max_size=8)),
     st.just(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"),
-    st.just(b"\r\n"),
 )
 sizes = st.lists(st.integers(1, 100), min_size=1, max_size=10)
 
 
+class Parsed(BulkConnection):
+    """A connection with all bodies through the parser."""
+
+    body_left = 0
+
+
 class TestBulkConnection:
-    """It sees what h11 sees, whatever is sent in whatever packets."""
+    """It sees the same events whatever the packets, and of good requests those that h11 sees."""
 
     @settings(deadline=None, max_examples=300)
     @given(st.lists(requests, max_size=6), sizes)
     def test_good_requests(self, sent: list[bytes], sizes: list[int]) -> None:
-        self.assert_same(b"".join(sent), sizes)
+        chunks = as_sent(b"".join(sent), sizes)
+        stock = understood(h11.Connection(h11.SERVER), chunks)
+        assert understood(BulkConnection(h11.SERVER), chunks) == stock
 
     @settings(deadline=None, max_examples=300)
     @given(st.lists(requests, min_size=1, max_size=4), sizes, st.data())
@@ -228,12 +256,18 @@ class TestBulkConnection:
         for _ in range(data.draw(st.integers(1, 3))):
             place = data.draw(st.integers(0, len(whole)))
             whole[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-        self.assert_same(bytes(whole[: data.draw(st.integers(0, len(whole)))]), sizes)
+        chunks = as_sent(bytes(whole[: data.draw(st.integers(0, len(whole)))]), sizes)
+        parsed = understood(Parsed(h11.SERVER), chunks)
+        assert understood(BulkConnection(h11.SERVER), chunks) == parsed
 
-    def assert_same(self, sent: bytes, sizes: list[int]) -> None:
-        chunks = as_sent(sent, sizes)
-        stock = understood(h11.Connection(h11.SERVER), chunks)
-        assert understood(BulkConnection(h11.SERVER), chunks) == stock
+    @settings(deadline=None, max_examples=100)
+    @given(st.lists(st.sampled_from([b"\r\n", b"\n"]), max_size=9), requests, sizes)
+    def test_empty_lines_before_requests(
+        self, lines: list[bytes], request_: bytes, sizes: list[int]
+    ) -> None:
+        sent = b"".join(lines) + request_
+        expected = understood(h11.Connection(h11.SERVER), [request_, request_])
+        assert understood(BulkConnection(h11.SERVER), as_sent(sent + sent, sizes)) == expected
 
     def test_bodies_are_not_copied(self) -> None:
         connection = BulkConnection(h11.SERVER)

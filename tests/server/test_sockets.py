@@ -12,11 +12,14 @@ import sys
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from quart_app.errors import CannotStart
+from quart_app.server.sockets import listen
+from quart_app.settings import load_settings
 from tests.e2e.clients import CLIENT_SECONDS, MIB, content, curl, upload
 from tests.server.conftest import LOOPS
 from tests.server.fleet import Fleet
@@ -26,6 +29,8 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from quart_app.settings import Settings
 
 BYTES = content(5 * MIB)
 
@@ -100,6 +105,84 @@ class TestUnixSocket:
         assert fleet.process.wait(30) == 1
         said = f"quart-app: cannot listen on {path}: Address already in use\n"
         assert (fleet.err.read_text(), path.read_text()) == (said, "precious")
+
+
+class TestName:
+    """A name may have several addresses."""
+
+    @pytest.fixture
+    def localhost(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Resolves `localhost` as most machines do."""
+        found = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+    @pytest.mark.usefixtures("localhost")
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_all_addresses_on_one_port(self, workers: int) -> None:
+        listeners = listen(loaded(host="localhost", port=0, workers=workers))
+        try:
+            port = int(listeners.address.removeprefix("http://[::1]:"))
+            for sockets in listeners.by_worker:
+                assert [s.getsockname()[:2] for s in sockets] == [
+                    ("::1", port),
+                    ("127.0.0.1", port),
+                ]
+            assert len(listeners.by_worker) == workers
+        finally:
+            listeners.close()
+
+    @pytest.mark.usefixtures("localhost")
+    def test_port_that_one_address_lacks(self) -> None:
+        """It is refused, and port 0 finds another."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(CannotStart, match=f"localhost port {port}: Address already in use"):
+                listen(loaded(host="localhost", port=port))
+        with ExitStack() as stack:
+            chosen = iter([port, 0])
+
+            def create(address: tuple[Any, ...], **options: Any) -> socket.socket:
+                if address[0] == "::1" and address[1] == 0:
+                    address = (address[0], next(chosen), *address[2:])
+                return socket_create_server(address, **options)
+
+            socket_create_server = socket.create_server
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(socket, "create_server", create)
+            listeners = listen(loaded(host="localhost", port=0))
+            listeners.close()
+            assert list(chosen) == []
+
+    def test_family_that_is_turned_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name has an address of it all the same; an address alone is an error."""
+        found = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 0, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        listeners = listen(loaded(host="localhost", port=0))
+        listeners.close()
+        assert listeners.address.startswith("http://127.0.0.1:")
+        del found[1]
+        with pytest.raises(CannotStart, match="Cannot assign requested address"):
+            listen(loaded(host="localhost", port=0))
+
+    def test_is_served(self, tmp_path: Path) -> None:
+        """No name at all stands for every address of both families."""
+        with running(tmp_path, {"host": "", "workers": 2}) as fleet:
+            port = int(fleet.address.removeprefix("http://0.0.0.0:"))
+            for address in (f"http://127.0.0.1:{port}", f"http://[::1]:{port}"):
+                for _ in range(4):
+                    with at(address) as client:
+                        assert client.get("/healthz").status_code == 200
+
+
+def loaded(**settings: object) -> Settings:
+    return load_settings(settings).settings
 
 
 class TestActivation:

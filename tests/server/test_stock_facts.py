@@ -1,4 +1,4 @@
-"""Every line of STACK_FACTS.md on Hypercorn: what stock Hypercorn does, and what ours does.
+"""Known faults of Hypercorn: the behaviour of stock Hypercorn, and of the server layer.
 
 Each scenario runs on both, so each is known to be able to fail. (7 is HTTP/3, which is not
 offered; 9 is WSGI, which is not used.)
@@ -47,7 +47,7 @@ class Fact:
     """A scenario, and what comes of it.
 
     Attributes:
-        number: Of the line in STACK_FACTS.md.
+        number: Number of the fault.
         tries: After how many, at most, stock Hypercorn shows it: more than one where it is a race.
     """
 

@@ -82,7 +82,7 @@ async def cut() -> str:
         async for _ in body():
             pass
     except BodyError as error:
-        SEEN.append(error.code)
+        SEEN.append(error.problem_code)
         raise
     finally:
         SEEN.append("ended")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -46,7 +46,7 @@ async def read(body: RequestBody) -> tuple[bytes, type[BodyError] | None]:
         async for chunk in body:
             got += chunk
     except BodyError as error:
-        return got, type(error)
+        return got, cast("type[BodyError]", type(error).__mro__[1])  # without Werkzeug's class
     return got, None
 
 
@@ -200,7 +200,7 @@ class TestLimit:
         body.limit_to(4)
         for _ in range(1000):
             body.append(bytes(KIB))
-        assert body._held < KIB
+        assert body._waiting.held < KIB
 
 
 class TestDiscard:
@@ -211,7 +211,7 @@ class TestDiscard:
             await body.put(b"x" * 100)
         body.set_complete()
         await discarding
-        assert (body._held, body.received) == (0, 503)
+        assert (body._waiting.held, body.received) == (0, 503)
 
     async def test_waiting_server_goes_on(self) -> None:
         body = arrived([bytes(HAND_OVER_SIZE)])

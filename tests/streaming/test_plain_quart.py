@@ -1,4 +1,4 @@
-"""What stock Quart gets wrong (STACK_FACTS.md, Quart 1 to 7), made right by one call.
+"""Faults of stock Quart with bodies and responses, and their absence after one call.
 
 Each runs on stock Hypercorn, whose early-answer deadlock (Hypercorn 1 and 2) comes with it.
 """
@@ -255,3 +255,10 @@ class TestDisconnect:
             client.response().read(MIB)
             client.reset()
         comes_to_nothing(server.leftovers)
+
+
+@pytest.mark.parametrize("host", ["..x", "x" * 64])
+def test_host_that_no_route_can_be_bound_to(server: ServerProcess, host: str) -> None:
+    with wire(server) as client:
+        client.send(f"GET /seen HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert client.problem() == (400, "bad_request")

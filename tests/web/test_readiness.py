@@ -42,3 +42,13 @@ async def test_quarts_test_client_works(app: Quart) -> None:
     response = await client.get(answer["files"][0]["url"], headers={"Range": "bytes=1-3"})
     assert (response.status_code, await response.get_data()) == (206, b"ell")
     assert (await client.delete(f"/files/{answer['files'][0]['id']}")).status_code == 204
+
+
+async def test_server_without_lifespan(tmp_path: Path) -> None:
+    """Nothing is started, which is no fault of the application's."""
+    client = create_app(load_settings({"data": tmp_path}).settings).test_client()
+    for path in ("/readyz", "/files"):
+        response = await client.get(path)
+        problem = await response.get_json(force=True)
+        assert (response.status_code, problem["code"]) == (503, "not_started")
+    assert (await client.get("/healthz")).status_code == 200

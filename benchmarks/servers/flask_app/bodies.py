@@ -30,6 +30,7 @@ FORM_TYPE = "multipart/form-data"
 
 #: What others wrote must not act in this service's name.
 HARMLESS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
+UNSANDBOXED = {"X-Content-Type-Options": "nosniff"}
 
 
 def body(limit: float = MAX_UPLOAD_SIZE) -> Iterator[bytes]:

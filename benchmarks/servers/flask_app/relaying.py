@@ -16,7 +16,13 @@ import httpx
 from flask import Blueprint, Response, request
 from werkzeug.routing import PathConverter
 
-from benchmarks.servers.flask_app.bodies import HARMLESS, body, checked_form, is_form
+from benchmarks.servers.flask_app.bodies import (
+    HARMLESS,
+    UNSANDBOXED,
+    body,
+    checked_form,
+    is_form,
+)
 from benchmarks.servers.flask_app.representation import file_json
 from benchmarks.servers.flask_app.settings import ALLOW_FETCH, PROXY_TARGETS, STALL_TIMEOUT
 from benchmarks.servers.flask_app.storage import Upload, admit, store
@@ -31,7 +37,12 @@ from quart_app.protocol.forwarding import (
     request_to_target,
 )
 from quart_app.protocol.headers import is_coded
-from quart_app.protocol.names import display_name, parse_disposition_name, stated_media_type
+from quart_app.protocol.names import (
+    display_name,
+    inline_safe,
+    parse_disposition_name,
+    stated_media_type,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +112,9 @@ def relay(url: str) -> Response:  # noqa: ARG001  # has lost its percent-encodin
     if "Accept-Encoding" not in request.headers:  # or httpx would ask for what it can decode
         asked.append(("Accept-Encoding", "identity"))
     answer = _sent(REMOTE, _request(REMOTE, request.method, canonical_url(_asked_url()), asked))
-    return _streamed(answer, [*answer_of_origin(answer.headers.multi_items()), *HARMLESS.items()])
+    safe = inline_safe(answer.headers.get("Content-Type", ""))
+    added = (UNSANDBOXED if safe else HARMLESS).items()
+    return _streamed(answer, [*answer_of_origin(answer.headers.multi_items()), *added])
 
 
 def _asked_url() -> str:
