@@ -77,6 +77,17 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", ["docs/threats.md", "docs/accidents.md"])
+def test_named_tests_exist(page: str) -> None:
+    """As `e2e/test_a.py::TestB::test_c`, below `tests/`; with or without that prefix."""
+    named = re.findall(r"(?:tests/)?((?:\w+/)*test_\w+\.py)((?:::\w+)*)", (ROOT / page).read_text())
+    assert named
+    for path, names in named:
+        code = (ROOT / "tests" / path).read_text()
+        for name in filter(None, names.split("::")):
+            assert re.search(rf"(?:def|class) {name}\b", code), f"{path}{names}"
+
+
 def test_there_is_code() -> None:
     assert CODE
 

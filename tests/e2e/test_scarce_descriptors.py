@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.clients import MIB, content, session, sha256, upload, wire
 from tests.e2e.limits import with_limit
+from tests.server_process import SERVE
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -103,3 +104,41 @@ def test_download_without_a_descriptor_for_its_socket(start: Callable[..., Serve
             assert client.get(file["url"]).content == BYTES
         part = client.get(file["url"], headers={"Range": "bytes=100000-7000000"})
         assert part.content == BYTES[100_000:7_000_001]
+
+
+PARTS = 999
+
+#: A form of many tiny files, without its end.
+TRICKLE = b"".join(
+    b'--b\r\nContent-Disposition: form-data; name="f"; filename="%d"\r\n\r\nx\r\n' % number
+    for number in range(PARTS)
+)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_forms_of_many_files_take_no_descriptors(
+    start: Callable[..., ServerProcess], workers: int
+) -> None:
+    """While five forms of 999 files wait for their end, everybody else is served."""
+    settings, limit = {"workers": workers}, with_limit(nofile=256)
+    server = start(settings=settings, command=SERVE, wrapper=limit)
+    with ExitStack() as stack:
+        forms = [stack.enter_context(wire(server)) for _ in range(5)]
+        for form in forms:
+            headers = (
+                "Content-Type: multipart/form-data; boundary=b",
+                "Transfer-Encoding: chunked",
+            )
+            form.request("POST /upload", *headers)
+            form.chunk(TRICKLE)
+        client = stack.enter_context(session(server))
+        eventually(lambda: len(server.blobs()) >= 5 * (PARTS - 1), what="the files arrive")
+        for _ in range(20):
+            file = upload(client, b"small")
+            assert client.get("/files").status_code == 200
+            assert client.delete(f"/files/{file['id']}").status_code == 204
+        for form in forms:
+            form.chunk(b"--b--\r\n")
+            form.chunk(b"")
+            assert form.response().status == 201
+    assert len(server.rows()) == 5 * PARTS
