@@ -29,7 +29,8 @@ def _split(authority: str) -> tuple[str, int | None]:
         ValueError: It is malformed, or its host is no name and no address in its usual form.
     """
     found = _AUTHORITY.fullmatch(authority)
-    if found is None or int(found[2] or 0) >= PORTS:
+    # Clients send names in ASCII (RFC 3490); a name that has to be mapped is a disguise.
+    if found is None or not authority.isascii() or int(found[2] or 0) >= PORTS:
         raise ValueError(f"{authority!r} is not host or host:port")
     try:
         return canonical_host(found[1]), int(found[2]) if found[2] else None

@@ -89,9 +89,10 @@ class Inheritance:
         """Return the addresses of the listening sockets, without those at paths."""
         found = []
         for descriptor in self.listeners:
-            with socket.socket(fileno=os.dup(descriptor)) as listener:
-                if listener.family != socket.AF_UNIX:
-                    found.append(listener.getsockname()[0])
+            listener = socket.socket(fileno=descriptor)
+            if listener.family != socket.AF_UNIX:
+                found.append(listener.getsockname()[0])
+            listener.detach()
         return found
 
 

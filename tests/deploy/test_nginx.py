@@ -235,7 +235,7 @@ class TestDownloads:
         assert response.content == SMALL
         told = response.headers["content-disposition"]
         assert f"filename*=UTF-8''{quote(UNICODE, safe='')}" in told.replace("'a'", "%27a%27")
-        assert sent_by(front.server, f"/files/{file['id']}/{UNICODE}") == [0]
+        assert sent_by(front.server, f"/files/{file['id']}/{quote(UNICODE)}") == [0]
 
     def test_deleted_file(self, front: Front) -> None:
         file = store(front)
