@@ -3,8 +3,8 @@
 The default executor of the event loop also runs DNS look-ups, so a stalled disk would block network
 access too. Writes have separate threads, because reads may still work when writes stall, and
 cached data needs no disk access. An accepted job uses its file descriptor until the job ends, and
-the descriptor must stay open until then. Every wait here except `looked_up` therefore continues after a cancellation. A rejected job
-(`Overloaded`) never runs; see `Threads`.
+the descriptor must stay open until then. Every wait here except `looked_up`
+therefore continues after a cancellation. A rejected job (`Overloaded`) never runs; see `Threads`.
 """
 
 from __future__ import annotations
