@@ -1,4 +1,4 @@
-"""The HTTP client of the service: requests to other servers, and their failures as our errors."""
+"""The HTTP client of the service, which translates upstream failures into errors of quart-app."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Client"]
 
-#: Most redirects that are followed; browsers follow 20, and nobody needs as many.
-MOST_REDIRECTS = 10
+#: Maximum number of redirects that are followed. Browsers follow 20.
+MAX_REDIRECTS = 10
 
 #: Statuses of a redirect (RFC 9110, 15.4).
 REDIRECTS = {301, 302, 303, 307, 308}
 
-#: Errors of others, and what they are here; the first that fits counts.
+#: Library errors and the corresponding errors of quart-app. The first match applies.
 TRANSLATIONS: tuple[tuple[type[Exception], type[QuartAppError]], ...] = (
     (httpx.InvalidURL, BadUrl),
     (UnicodeError, BadUrl),
@@ -43,7 +43,7 @@ TRANSLATIONS: tuple[tuple[type[Exception], type[QuartAppError]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What another server answers.
+    """The response of another server.
 
     Attributes:
         url: Where it came from, all redirects followed.
@@ -59,7 +59,7 @@ class Answer:
     chunks: AsyncGenerator[bytes]
 
     def passing_on(self, fields: Fields) -> Answer:
-        """Give the same answer with the fields that are passed on."""
+        """Return a copy of this response with other header fields."""
         return replace(self, fields=fields)
 
 
@@ -82,7 +82,7 @@ class Client:
         )
 
     async def close(self) -> None:
-        """Close it, and the connections it keeps."""
+        """Close the client and its idle connections."""
         await self._client.aclose()
 
     @asynccontextmanager
@@ -135,7 +135,7 @@ class Client:
             # httpx would read the redirect's body into memory, whatever its size.
             await response.aclose()
             followed += 1
-            if followed > MOST_REDIRECTS:
+            if followed > MAX_REDIRECTS:
                 raise UpstreamFailed("There are too many redirects.")
             response = await self._redirected(method, str(response.url), place, fields)
         return response

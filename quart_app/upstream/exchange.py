@@ -1,4 +1,4 @@
-"""One request and its answer over a connection, sent and received at once."""
+"""One request and its response on a connection, sent and received concurrently."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange"]
 
-#: Largest header section of an answer.
+#: Maximum size of the header section of a response.
 MAX_HEAD_SIZE = 64 * KIB
 
 #: Chunks of a body under this size are put together, at most so many at once.
 SMALL_SIZE = 64 * KIB
-MOST_JOINED = 256
+MAX_JOINED = 256
 
-#: Most interim answers (1xx) before the answer.
-MOST_INTERIM = 64
+#: Maximum number of interim responses (1xx) before the final response.
+MAX_INTERIM = 64
 
 #: Statuses from which on a server that has answered wants no more of the request.
 FIRST_REFUSAL = 400
@@ -79,7 +79,7 @@ class Exchange:
             return await self._head()
 
     async def _head(self) -> h11.Response:
-        for _ in range(MOST_INTERIM):
+        for _ in range(MAX_INTERIM):
             event = await self._event()
             if isinstance(event, h11.Response):
                 self._refused = event.status_code >= FIRST_REFUSAL
@@ -117,7 +117,7 @@ class Exchange:
     def _joined(self, first: h11.Data) -> bytes:
         """Put small chunks together that have come already; a server may send them by the byte."""
         parts, size = [bytes(first.data)], len(first.data)
-        while size < SMALL_SIZE and len(parts) < MOST_JOINED:
+        while size < SMALL_SIZE and len(parts) < MAX_JOINED:
             try:
                 self._ahead = self._http.next_event()
             except h11.RemoteProtocolError as error:
@@ -139,7 +139,7 @@ class Exchange:
         return event
 
     async def close(self) -> None:
-        """Break off what is not complete; the server sees that it is not."""
+        """Release the connection, or abort the connection if the exchange is incomplete."""
         if not self._closed:
             self._closed = True
             release = self._keep if self._is_complete() else Wire.close
