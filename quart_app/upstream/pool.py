@@ -33,11 +33,11 @@ class _Idle(NamedTuple):
 
 
 class Pool:
-    """Keeps connections for the next request to the same destination; nobody waits for one.
+    """Keeps connections for the next request to the same destination; requests never wait.
 
-    A pool belongs to one policy: what it gives leads to an address that was checked for that very
-    host under that very policy. A connection at rest costs no task, and one that ends, or on which
-    anything arrives, closes itself.
+    A pool belongs to one policy. The address of each connection was checked for the same host under
+    the same policy. An idle connection needs no task. It closes itself when the peer closes it or
+    when data arrives.
     """
 
     def __init__(self) -> None:
@@ -46,12 +46,12 @@ class Pool:
         self._closed = False
 
     def take(self, destination: Destination, *, once_only: bool) -> Wire | None:
-        """Give a connection, the last used first, or None where a new one is needed.
+        """Return the most recently used connection, or None if a new one is needed.
 
         Args:
-            destination: Where it leads.
-            once_only: The request cannot be sent again. Some servers close after an answer that
-                does not say so, so it gets only a connection that is seen to be kept.
+            destination: Destination of the connection.
+            once_only: Whether the request cannot be sent again. Some servers close a connection
+                without announcing it, so this request gets only a proven connection.
         """
         now = asyncio.get_running_loop().time()
         for idle in self._idle[::-1]:
