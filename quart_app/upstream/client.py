@@ -64,10 +64,10 @@ class Answer:
 
 
 class Client:
-    """Asks other servers; takes no proxy, password or cookie from its environment.
+    """Sends requests to other servers, without proxies, passwords or cookies of the environment.
 
     Args:
-        connector: Opens its connections, and says where they may lead.
+        connector: Opens the connections and applies the address policy.
     """
 
     def __init__(self, connector: Connector) -> None:
@@ -95,13 +95,13 @@ class Client:
         *,
         follow_redirects: bool = False,
     ) -> AsyncIterator[Answer]:
-        """Send a request; the answer is there as soon as its head is, and gone with the block.
+        """Send a request, and yield the response when its head has arrived.
 
         Args:
             method: HTTP method.
             url: Absolute URL.
             fields: Header fields; `Content-Length` tells that of `body`, which is else chunked.
-            body: Its bytes, sent at the server's pace. What it raises, this raises.
+            body: Request body, sent with backpressure. Its errors are passed on.
             follow_redirects: Whether to follow; each is checked as the first URL was.
 
         Raises:
@@ -109,7 +109,7 @@ class Client:
             BlockedAddress: Policy refuses the address of the URL or of a redirect.
             UpstreamFailed: The server cannot be reached, its response is malformed, or a redirect
                 is malformed, not supported, or one too many.
-            UpstreamTimeout: The server does nothing for too long.
+            UpstreamTimeout: The server makes no progress for too long.
         """
         with _translated():
             response = await self._send(method, url, fields, body, follow_redirects)
@@ -166,7 +166,7 @@ def _redirect(response: httpx.Response) -> str | None:
 
 
 def _headers(request: httpx.Request, fields: Fields) -> httpx.Headers:
-    """Put the caller's fields, all lines of them, in place of the defaults of the same names."""
+    """Replace default header fields with all lines of the caller's fields of the same name."""
     named = {name.lower() for name, _ in fields}
     if "content-length" in named:
         named.add("transfer-encoding")
