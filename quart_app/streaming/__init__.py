@@ -1,6 +1,7 @@
-"""Bodies of any size through a Quart application, with flat memory.
+"""Request and response bodies of any size in a Quart application, with constant memory use.
 
-`stream_bodies(app)` makes any Quart application stream; the rest are parts to build handlers of.
+`stream_bodies(app)` adds streaming to a Quart application. The other names are building blocks
+for handlers.
 """
 
 from quart_app.streaming.abilities import SERVER_EXTENSION, ZERO_COPY, ServerAbilities

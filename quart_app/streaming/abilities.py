@@ -1,4 +1,4 @@
-"""What a server may be able to do beyond ASGI, and where an application finds it."""
+"""Server capabilities beyond ASGI, and the key under which an application finds them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ if TYPE_CHECKING:
 
 __all__ = ["SERVER_EXTENSION", "ZERO_COPY", "ServerAbilities"]
 
-#: Key of the `ServerAbilities` in an ASGI scope's extensions.
+#: Key of the `ServerAbilities` in the `extensions` of an ASGI scope.
 SERVER_EXTENSION = "quart_app.server"
 
-#: Type of the message that has a server send a part of a file by itself, and name of the extension
-#: that offers it (ASGI specification, "Extensions", "Zero Copy Send").
+#: Type of the message that makes the server send a range of a file itself. The extension that
+#: announces support for this message has the same name (ASGI specification, "Extensions", "Zero
+#: Copy Send").
 ZERO_COPY = "http.response.zerocopysend"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAbilities:
-    """What the server of a request can do; a server that says nothing can do none of it.
+    """Capabilities of the server of a request. The defaults describe a server that has none.
 
     Attributes:
-        unsent: Gives the bytes written to the connection that its client has not taken.
-        interim: `http.response.interim` messages are sent as interim answers (1xx).
-        awaits_reading: A client that sent `Expect: 100-continue` is told to go on when the
-            application first receives.
-        ended: Set once the client sends nothing more, though it may still read.
-        gone: Set once the client is gone, though what it sent before may still be received.
+        unsent: Returns the number of bytes that were written to the connection and that the client
+            has not acknowledged.
+        interim: Whether the server sends `http.response.interim` messages as interim responses
+            (1xx).
+        awaits_reading: Whether the client sent `Expect: 100-continue`. The server then sends `100
+            Continue` when the application first calls `receive`.
+        ended: Set when the client has half-closed the connection: it sends no more, but may still
+            read.
+        gone: Set when the client has disconnected. Data that it sent before may still be received.
     """
 
     unsent: Callable[[], int] | None = None
@@ -39,5 +43,5 @@ class ServerAbilities:
     gone: asyncio.Event | None = None
 
     def __deepcopy__(self, _: object) -> ServerAbilities:
-        """Return itself: middleware copies scopes, and the copy is of the same connection."""
+        """Return this object: middleware copies scopes, and a copy has the same connection."""
         return self

@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 __all__ = ["CHUNK_OVERHEAD", "Backlog"]
 
-#: Memory of a chunk beside its bytes: the object and its place in a queue. Without it, chunks of
-#: two bytes would hold 20 times the memory that is counted.
+#: Memory of a chunk in addition to its bytes: the object and its slot in a queue. If this overhead
+#: were not counted, chunks of two bytes would use 20 times the counted memory.
 CHUNK_OVERHEAD = KIB // 16
 
 T = TypeVar("T")
 
 
 class Backlog(Generic[T]):
-    """Items that wait in order, and the bytes of memory that they hold.
+    """A first-in, first-out queue that counts the memory of its items.
 
-    Every bounded queue of this package counts in this way. `push` never waits and never refuses:
-    the owner stops the source while the queue is `full`.
+    Every bounded queue of this package counts memory with this class. `push` never blocks and never
+    rejects an item: the owner pauses the source while the queue is `full`.
 
     Attributes:
-        held: Bytes that the items hold, with `overhead` for each.
+        held: Memory of all items in bytes, including `overhead` for each item.
 
     Args:
-        limit: Bytes from which the queue is full.
-        overhead: Bytes that one item takes beside its content.
-        size: Returns the bytes of an item's content.
+        limit: Size in bytes at which the queue is full.
+        overhead: Bytes per item in addition to its content.
+        size: Returns the size of an item's content in bytes.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Backlog(Generic[T]):
 
     @property
     def full(self) -> bool:
-        """Whether the items hold `limit` bytes or more."""
+        """Whether the items use `limit` bytes or more."""
         return self.held >= self._limit
 
     @property
     def last(self) -> T | None:
-        """The item that was added last, or None."""
+        """The newest item, or None if the queue is empty."""
         return self._items[-1] if self._items else None
 
     def push(self, item: T) -> None:
@@ -62,7 +62,7 @@ class Backlog(Generic[T]):
         self.held += self._size(item) + self._overhead
 
     def grow(self, size: int) -> None:
-        """Count `size` bytes that were added to the content of the last item."""
+        """Add `size` to the count, after the owner has appended bytes to the newest item."""
         self.held += size
 
     def pop(self) -> T:

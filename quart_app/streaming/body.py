@@ -1,4 +1,4 @@
-"""A request body as a bounded hand-over between the server and the handler."""
+"""A request body as a bounded hand-over queue between the server and the handler."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ if TYPE_CHECKING:
 
 __all__ = ["HAND_OVER_SIZE", "RequestBody"]
 
-#: Bytes that wait between the server and the handler. With what the server's own queue, the
-#: gathering of a piece and a write under way hold, a request stays under 4 MiB.
+#: Capacity of the hand-over queue in bytes. A request uses less than 4 MiB in total: this queue,
+#: the queue of the server, the piece that is being collected and the piece that is being written.
 HAND_OVER_SIZE = 256 * KIB
 
 
 class RequestBody(Body):
-    """An async iterator over the body that makes the client wait when the handler is slow.
+    """An async iterator over the body, with backpressure on the client when the handler is slow.
 
-    Quart's own body takes all that the client sends (pallets/quart#152). With this class the
-    server's side waits in `put` while more than `HAND_OVER_SIZE` is held, the total is counted
-    against `limit` as it streams, and errors are raised inside the handler, after the bytes that
-    came before them.
+    Quart's body buffers everything that the client sends (pallets/quart#152). In this class, `put`
+    waits while the queue holds more than `HAND_OVER_SIZE`. The total size is checked against
+    `limit` while the body streams. The handler first receives the bytes that arrived before an
+    error, and then the error is raised in the handler.
 
-    Awaiting the body reads it whole. The content then stays readable until `clear`: by another
-    await, and by any number of iterations, each from the beginning. Tasks that await at the same
-    time all receive the content. A cancelled await loses nothing: the bytes that it had read are
-    the first that the next reader receives.
+    Awaiting the body reads the whole body. The content then stays readable until `clear` is called:
+    by further awaits, and by any number of iterations, each from the beginning. All tasks that
+    await the body at the same time receive the content. A cancelled await loses no bytes: the next
+    reader receives them first.
 
     Attributes:
-        limit: Largest total in bytes, or None.
-        received: Bytes that arrived so far.
-        stall_timeout: Longest wait for the next bytes in seconds, or None.
-        trailers: Trailer fields that arrived behind the body; complete once iteration ends.
-        wanted: Set once the handler reads, or no handler will ever read.
+        limit: Maximum total size in bytes, or None.
+        received: Number of bytes received so far.
+        stall_timeout: Maximum wait for the next bytes in seconds, or None.
+        trailers: Trailer fields received after the body; complete once iteration ends.
+        wanted: Set when the handler first reads, or when it is certain that no handler will read.
 
-    Reading raises errors that are also Werkzeug's (`quart_app.streaming.problems`):
-        TooLarge: The byte that passes `limit` arrived, or was declared.
+    Reading raises errors that are also Werkzeug errors (`quart_app.streaming.problems`):
+        TooLarge: The body, or its declared length, exceeds `limit`.
         BodyTooShort: The body ended before its `Content-Length`.
-        ClientStalled: Nothing arrived for `stall_timeout`.
-        ClientDisconnected: The client disconnected before the end.
+        ClientStalled: No bytes arrived for `stall_timeout` seconds.
+        ClientDisconnected: The client disconnected before the end of the body.
     """
 
     def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
@@ -69,19 +69,19 @@ class RequestBody(Body):
 
     @property
     def failed(self) -> bool:
-        """Whether reading to the end raises."""
+        """Whether reading the body to the end raises an error."""
         return self._error is not None
 
     @property
     def cut(self) -> bool:
-        """Whether the client disconnected before the end."""
+        """Whether the client disconnected before the end of the body."""
         return isinstance(self._error, ClientDisconnected)
 
     def limit_to(self, size: int | None) -> None:
-        """Set the largest total; a length declared over it fails the first read.
+        """Set the maximum total size. If the declared length exceeds it, the next read fails.
 
         Args:
-            size: Bytes, or None for no limit.
+            size: Size in bytes, or None for no limit.
         """
         self.limit = size
         self._check(self.declared or 0)
@@ -125,19 +125,19 @@ class RequestBody(Body):
 
     def __await__(self) -> Generator[None, None, bytes]:
         self.wanted.set()
-        return self._read_whole(self._whole).__await__()
+        return self._read_content(self._whole).__await__()
 
-    async def _read_whole(self, whole: _Whole) -> bytes:
-        async with whole.lock:
-            while whole.content is None:
+    async def _read_content(self, collected: _Whole) -> bytes:
+        async with collected.lock:
+            while collected.content is None:
                 try:
-                    whole.unread += await self._next()
+                    collected.unread += await self._next()
                 except StopAsyncIteration:
-                    whole.content = whole.unread = bytes(whole.unread)
-        return whole.content
+                    collected.content = collected.unread = bytes(collected.unread)
+        return collected.content
 
     async def put(self, data: bytes) -> None:
-        """Hand over bytes from the server; waits while the handler is behind."""
+        """Add bytes from the server to the queue, and wait while the queue is full."""
         self.append(data)
         while self._full():
             self._room.clear()
@@ -149,7 +149,7 @@ class RequestBody(Body):
         return self._waiting.full or self._error is not None
 
     def append(self, data: bytes) -> None:
-        """Hand over bytes without waiting (Quart's test client does)."""
+        """Add bytes to the queue without waiting, as Quart's test client does."""
         if not data or self._ended:
             return
         self.received += len(data)
@@ -164,32 +164,32 @@ class RequestBody(Body):
         self._changed.set()
 
     def set_complete(self) -> None:
-        """End the body; one that is shorter than declared fails."""
+        """Mark the end of the body. A body shorter than its declared length fails."""
         if self.declared is not None and self.received < self.declared:
             self.fail(BodyTooShort(f"{self.received} of {self.declared} bytes arrived."))
         self._end()
 
     def fail(self, error: BodyError) -> None:
-        """End the body with an error; no effect once the body has ended."""
+        """End the body with an error. No effect if the body has already ended."""
         if not self._ended:
             self._set_error(error)
             self._end()
 
     def clear(self) -> None:
-        """Drop the bytes that wait, and the content that was read whole.
+        """Drop the queued bytes, and the content that an await has read.
 
-        Tasks that already await the content still receive it.
+        Tasks that already await the content still receive the content.
         """
         self._whole = _Whole()
         self._waiting.clear()
         self._room.set()
 
     def abandon(self) -> None:
-        """Drop the bytes that wait and those that still come: no reader is left."""
+        """Drop the queued bytes and all later bytes, because no reader is left."""
         self.wanted.set()
         if self._error is not None:
-            # The traceback refers to frames that hold pieces of 1 MiB, and to this body by way of
-            # them: a cycle that would keep those pieces until the next garbage collection.
+            # The frames of the traceback refer to pieces of 1 MiB and to this body. This reference
+            # cycle would keep the pieces in memory until the next garbage collection.
             self._error.__traceback__ = None
         self.clear()
         self._end()
@@ -200,14 +200,15 @@ class RequestBody(Body):
         self._room.set()
 
     async def discard(self, size: int, seconds: float) -> None:
-        """Drop the rest, so that the client can send on, read its answer and keep its connection.
+        """Receive and drop the rest of the body, after the response has been sent.
 
-        A server that closes with unread data resets the connection, and the reset may destroy
-        the answer on its way. Whoever calls this has answered.
+        The client can then finish sending, read the response and keep its connection. A server that
+        closes a connection with unread data resets the connection, and the client may then lose
+        the response.
 
         Args:
-            size: Most bytes to receive and drop.
-            seconds: Longest time to take.
+            size: Maximum number of bytes to receive and drop.
+            seconds: Maximum duration.
         """
         self._discard_left = size
         self.clear()
@@ -221,11 +222,11 @@ class RequestBody(Body):
 
 
 class _Whole:
-    """The content of a body that is read whole.
+    """The content of a body, as collected by an await.
 
     Attributes:
-        content: The content, once it is complete.
-        unread: Bytes that awaits have read, and that an iteration under way has not received.
+        content: The content when it is complete, else None.
+        unread: Bytes that awaits have collected and that no iteration has received.
     """
 
     def __init__(self) -> None:

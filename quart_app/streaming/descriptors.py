@@ -1,4 +1,4 @@
-"""Descriptors: shared by the loop and a thread, and counted where they run short."""
+"""File descriptors: sharing between the event loop and threads, and shortage detection."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ __all__ = [
     "is_used",
 ]
 
-#: What the system says where this process, or all together, can open nothing more.
+#: Error numbers when the limit of this process, or of the system, on open files is reached.
 OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
-#: One descriptor of so many is kept for what is under way already.
+#: Share of all descriptors that is reserved for operations in progress: one in 16.
 RESERVE_SHARE = 16
 
-LEAST_RESERVE = 16
+MIN_RESERVE = 16
 
-MOST_RESERVE = 1024
+MAX_RESERVE = 1024
 
 WARN = RareWarning(logging.getLogger("quart_app.descriptors"), "descriptors are short")
 
 
 class SharedDescriptor:
-    """A descriptor that is closed once its owner has closed it and nobody uses it any more.
+    """A descriptor that is closed when its owner has closed it and no user is left.
 
-    The number of a closed descriptor is given to the next file or socket that is opened. A thread
-    that still used the number would send one client's bytes to another.
+    The operating system reuses the number of a closed descriptor for the next file or socket. A
+    thread that still used the number would send the bytes of one client to another client.
 
     Args:
-        number: An open descriptor, which belongs to this object from now on.
+        number: An open descriptor. This object takes ownership.
     """
 
     def __init__(self, number: int) -> None:
@@ -53,7 +53,7 @@ class SharedDescriptor:
 
     @contextmanager
     def used(self) -> Iterator[int]:
-        """Keep the descriptor open while the block runs; the block gets its number.
+        """Keep the descriptor open while the block runs, and yield its number.
 
         Raises:
             OSError: The descriptor is closed (EBADF).
@@ -68,7 +68,7 @@ class SharedDescriptor:
             self._leave()
 
     def close(self) -> None:
-        """Close the descriptor as soon as nobody uses it; to be called once, by the owner."""
+        """Close the descriptor when no user is left. The owner calls this once."""
         self._leave()
 
     def _leave(self) -> None:
@@ -79,25 +79,25 @@ class SharedDescriptor:
 
 
 def connections_end() -> int:
-    """Return the number of a descriptor from which on no connection is accepted.
+    """Return the descriptor number at which the server stops accepting connections.
 
-    Half of the reserve is for connections whose requests are refused, the other half for what is
-    under way.
+    One half of the reserve is for connections whose requests are rejected. The other half is for
+    operations in progress.
     """
     limit = _limit()
     return limit - _reserve(limit) // 2
 
 
 def descriptors_short() -> bool:
-    """Tell whether only the reserve is left for new work; logged now and then."""
+    """Return whether only the reserve is left, and log this at a limited rate."""
     limit = _limit()
     return is_used(limit - _reserve(limit))
 
 
 def is_used(most: int) -> bool:
-    """Tell whether all descriptors below a number are in use; logged now and then.
+    """Return whether all descriptors below a number are in use, and log this at a limited rate.
 
-    The system gives the lowest number that is free, so it takes one descriptor to know.
+    The operating system assigns the lowest free number, so opening one descriptor is enough.
     """
     try:
         number = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
@@ -117,4 +117,4 @@ def _limit() -> int:
 
 
 def _reserve(limit: int) -> int:
-    return min(max(limit // RESERVE_SHARE, LEAST_RESERVE), MOST_RESERVE)
+    return min(max(limit // RESERVE_SHARE, MIN_RESERVE), MAX_RESERVE)

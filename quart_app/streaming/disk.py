@@ -1,4 +1,4 @@
-"""Faults of a local disk: its errors translated, its files replaced under a running service."""
+"""Faults of a local disk: translation of errors, and detection of replaced files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PinnedPath", "disk_errors"]
 
-OWN_ERRORS: dict[int | None, type[StorageError]] = {
+ERRORS_BY_ERRNO: dict[int | None, type[StorageError]] = {
     errno.ENOSPC: NoSpace,
     errno.EDQUOT: NoSpace,
     errno.EFBIG: NoSpace,
@@ -33,27 +33,28 @@ OWN_ERRORS: dict[int | None, type[StorageError]] = {
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Translate what the block's calls to a local disk raise.
+    """Translate each `OSError` of the block into a storage error.
 
     Raises:
-        NoSpace: It is full.
-        StorageUnavailable: It does not answer, or takes no writes.
-        StorageError: Anything else that is an `OSError`.
+        NoSpace: The disk is full.
+        StorageUnavailable: The disk fails, is missing or is not writable.
+        StorageError: Any other `OSError` occurred.
     """
     try:
         yield
     except OSError as error:
-        raise OWN_ERRORS.get(error.errno, StorageError)() from error
+        raise ERRORS_BY_ERRNO.get(error.errno, StorageError)() from error
 
 
 class PinnedPath:
-    """A path that must name the same file or directory for as long as the service runs.
+    """A path that must refer to the same file or directory while the service runs.
 
-    An open descriptor still works after its file was removed, moved or covered by a mount. What
-    is written by it then is lost at the next start. The methods block for one system call.
+    An open descriptor still works after its file was removed, moved or hidden by a mount. Data
+    written through the descriptor is then lost at the next start. Each method blocks for one system
+    call at most.
 
     Args:
-        path: The path; it is resolved at each call.
+        path: The path. Each call resolves it again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,14 +63,14 @@ class PinnedPath:
 
     @property
     def pinned(self) -> bool:
-        """Whether a call of `verify` has found a file."""
+        """Whether a call of `verify` has found a file at the path."""
         return self._pinned is not None
 
     def verify(self) -> None:
-        """Compare the file at the path with the one that the first call found there.
+        """Compare the file at the path with the file that the first call found.
 
         Raises:
-            OSError: It is another one or gone (`ESTALE`), or was never there (`ENOENT`).
+            OSError: The file was replaced or removed (`ESTALE`), or never existed (`ENOENT`).
         """
         try:
             status = os.stat(self._path)  # noqa: PTH116  # half the time of Path.stat

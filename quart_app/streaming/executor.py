@@ -1,4 +1,4 @@
-"""An executor that runs each job it has accepted, and never a job it has refused."""
+"""An executor that runs every job that it accepts, and never runs a job that it rejects."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class _Job:
 
 
 class Threads(Executor):
-    """Threads that run jobs in the order of their submission.
+    """An executor whose threads run jobs in the order of submission.
 
-    `ThreadPoolExecutor.submit` queues a job first, starts a thread after that, and raises where
-    the thread cannot be started. Its caller takes the job for refused and closes the descriptors
-    of the job; the job runs later, on numbers that by then belong to other files and sockets. Here
-    the thread is started first. Once one thread runs, every job is accepted until `shutdown`: a
-    thread ends no sooner.
+    `ThreadPoolExecutor.submit` queues a job before it starts a thread, and raises if the thread
+    cannot be started. The caller then assumes that the job was rejected and closes the descriptors
+    of the job. The job runs later all the same, on descriptor numbers that belong to other files
+    and sockets by then. This class starts the thread first. While at least one thread runs, every
+    job is accepted. Threads run until `shutdown`.
 
-    Threads start as jobs need them. Whoever makes an executor shuts it down, or leaves that to the
-    end of the interpreter.
+    Threads start on demand. The owner shuts the executor down; otherwise the executor is shut down
+    when the interpreter exits.
 
     Args:
-        most: Most threads.
-        name: Beginning of their names.
+        most: Maximum number of threads.
+        name: Prefix of the thread names.
     """
 
     def __init__(self, most: int, name: str) -> None:
@@ -54,55 +54,55 @@ class Threads(Executor):
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._unfinished = 0
-        self._over = False
+        self._shut_down = False
 
     def start(self, count: int) -> None:
-        """Have at least `count` threads run.
+        """Start threads until at least `count` threads run.
 
         Raises:
-            Overloaded: No thread at all can be started.
+            Overloaded: No thread runs, and none can be started.
         """
         with self._lock:
             for _ in range(count - len(self._threads)):
-                self._grow()
+                self._start_thread()
 
     def submit(self, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Accept a job, which then runs unless its future is cancelled before.
+        """Accept a job. The job runs unless its future is cancelled before the job starts.
 
         Raises:
             Overloaded: No thread runs, and none can be started. The job never runs.
-            RuntimeError: The executor is shut down. The job never runs.
+            RuntimeError: The executor has been shut down. The job never runs.
         """
         job = _Job(Future(), partial(func, *args, **kwargs))
         with self._lock:
-            if self._over:
+            if self._shut_down:
                 raise RuntimeError("The executor is shut down.")
             if self._unfinished >= len(self._threads):
-                self._grow()
+                self._start_thread()
             self._unfinished += 1
             self._jobs.put(job)
         return job.future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more jobs, and end the threads once all accepted jobs have run.
+        """Accept no more jobs, and end the threads when all accepted jobs have run.
 
         Args:
-            wait: Return once the threads have ended.
-            cancel_futures: Cancel the jobs that have not begun.
+            wait: Whether to wait until the threads have ended.
+            cancel_futures: Whether to cancel the jobs that have not started.
         """
         with self._lock:
-            self._over = True
+            self._shut_down = True
             while cancel_futures and not self._jobs.empty():
                 if (job := self._jobs.get()) is not None:
                     job.future.cancel()
             for _ in self._threads:
                 self._jobs.put(None)
-        _RUNNING.discard(self)
+        _ACTIVE.discard(self)
         for thread in self._threads if wait else ():
             thread.join()
 
-    def _grow(self) -> None:
-        """Start one more thread, unless there are enough, or some and no more to be had."""
+    def _start_thread(self) -> None:
+        """Start one more thread, unless the maximum runs. Raise only if no thread runs."""
         if len(self._threads) >= self._most:
             return
         thread = threading.Thread(
@@ -116,21 +116,21 @@ class Threads(Executor):
                 raise Overloaded from error
         else:
             self._threads.append(thread)
-            _RUNNING.add(self)
+            _ACTIVE.add(self)
 
     def _serve(self) -> None:
-        while self._ran(self._jobs.get()):
+        while self._run(self._jobs.get()):
             pass
 
-    def _ran(self, job: _Job | None) -> bool:
-        """Run a job; nothing refers to the job and its arguments after that."""
+    def _run(self, job: _Job | None) -> bool:
+        """Run a job and drop all references to the job. Return False if there is no job."""
         if job is None:
             return False
         future, result, error = job.future, None, None
         begun = future.set_running_or_notify_cancel()
         try:
             result = job.call() if begun else None
-        except BaseException as raised:  # whoever waits for the job is told
+        except BaseException as raised:  # passed to the future
             error = raised
         with self._lock:
             self._unfinished -= 1
@@ -138,15 +138,15 @@ class Threads(Executor):
             future.set_exception(error)
         elif begun:
             future.set_result(result)
-        del job, future, error  # the traceback of the error refers to this frame
+        del job, future, error  # the traceback of `error` refers to this frame
         return True
 
 
-_RUNNING: set[Threads] = set()
+_ACTIVE: set[Threads] = set()
 
 
 @atexit.register
-def _finish() -> None:
-    """Run what was accepted before the interpreter ends."""
-    for threads in list(_RUNNING):
+def _shut_down_all() -> None:
+    """Run all accepted jobs before the interpreter exits."""
+    for threads in list(_ACTIVE):
         threads.shutdown()

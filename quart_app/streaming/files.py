@@ -1,4 +1,4 @@
-"""Bytes between descriptors and streams: one write or read under way while the next is prepared."""
+"""Transfer between file descriptors and streams, with disk access and network access overlapped."""
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_SIZE", "FileCut", "FileRange", "read_range", "write_all", "write_pieces"]
 
-#: Largest read, and what a quick reader is served with; one more is read ahead.
+#: Maximum read size, used for fast readers. One more chunk of this size is read ahead.
 READ_SIZE = 1 * MIB
 
-#: What a slow reader is served with: 500 of them hold a quarter of a gigabyte, not a whole.
+#: Read size for slow readers: 500 slow readers then use about 250 MiB instead of 1 GiB.
 SLOW_READ_SIZE = 128 * KIB
 
-#: How far every reader is taken for a slow one: the kernel takes some MiB for it at once.
-UNKNOWN_SIZE = 8 * MIB
+#: Bytes at the start of a transfer for which every reader counts as slow. The kernel buffers some
+#: MiB at once, so the first chunks do not show the speed of the reader.
+PROBE_SIZE = 8 * MIB
 
-#: A reader that takes longer than this over a chunk is slow.
+#: Time per chunk in seconds above which a reader counts as slow.
 SLOW_AFTER_SECONDS = 0.25
 
-#: Most buffers `writev` takes at once (IOV_MAX on Linux and macOS).
+#: Maximum number of buffers of one `writev` call (IOV_MAX on Linux and macOS).
 MOST_BUFFERS = 1024
 
 
 class FileCut(OSError):
-    """A file ended before the range that was asked for."""
+    """A file is shorter than the requested range."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """A part of an open file, as a chunk of a response's body.
+    """A range of an open file, as a chunk of a response body.
 
-    Where the server can, its bytes go from the file to the socket without passing the process;
-    elsewhere they are read as `read_range` does.
+    If the server supports zero-copy send, the kernel copies the bytes from the file to the socket.
+    Otherwise the bytes are read with `read_range`.
 
     Attributes:
-        descriptor: Open for reading until the response has ended; its position is not used.
-        wanted: Range in bytes, inside the file.
+        descriptor: Open for reading until the response has ended. The file position is not used.
+        wanted: Byte range, inside the file.
     """
 
     descriptor: int
@@ -62,17 +63,17 @@ async def write_pieces(
     pieces: AsyncIterable[Piece],
     write: Callable[[int, Piece], None] | None = None,
 ) -> None:
-    """Write pieces to a descriptor at its position, one under way while the next is gathered.
+    """Write pieces at the current file position, and collect the next piece during each write.
 
-    No write is left under way on return, whatever happens.
+    When this function returns or raises, no write is in progress.
 
     Args:
-        descriptor: Open for writing; stays the caller's.
+        descriptor: Open for writing. The caller keeps ownership.
         pieces: Consecutive bytes.
-        write: Writes one piece and blocks; `write_all` when None.
+        write: Blocking function that writes one piece, or None for `write_all`.
 
     Raises:
-        OSError: As `os.writev` does, or what `write` raises.
+        OSError: The write failed. Other errors of `write` are passed on too.
     """
     write = write or write_all
     job: asyncio.Future[None] | None = None
@@ -88,33 +89,33 @@ async def write_pieces(
 
 
 def write_all(descriptor: int, piece: Piece) -> None:
-    """Write the whole of a piece, blocking.
+    """Write a whole piece. This function blocks.
 
     Args:
         descriptor: Open for writing.
-        piece: Chunks to write in order, uncopied where they are few.
+        piece: Chunks to write in order. Up to `MOST_BUFFERS` chunks are written without a copy.
     """
     buffers: Sequence[bytes | memoryview]
     buffers = piece if len(piece) <= MOST_BUFFERS else [b"".join(piece)]
     written = os.writev(descriptor, buffers)
-    rest = memoryview(b"") if written == sum(map(len, buffers)) else _after(buffers, written)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    left = memoryview(b"") if written == sum(map(len, buffers)) else _unwritten(buffers, written)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
-def _after(buffers: Sequence[bytes | memoryview], written: int) -> memoryview:
+def _unwritten(buffers: Sequence[bytes | memoryview], written: int) -> memoryview:
     return memoryview(b"".join(buffers))[written:]
 
 
 async def read_range(descriptor: int, wanted: ByteRange) -> AsyncGenerator[bytes]:
-    """Stream a range of a file, the next chunk being read while one is used.
+    """Stream a range of a file, and read the next chunk ahead.
 
-    Chunks grow to `READ_SIZE` for a quick reader and stay small for a slow one. No read is left
-    under way once the generator has ended or is closed.
+    Chunks grow to `READ_SIZE` for a fast reader and stay small for a slow reader. When the
+    generator has ended or is closed, no read is in progress.
 
     Args:
-        descriptor: Open for reading; stays the caller's, its position unused.
-        wanted: Range in bytes, inside the file.
+        descriptor: Open for reading. The caller keeps ownership. The file position is not used.
+        wanted: Byte range, inside the file.
 
     Raises:
         FileCut: The file is shorter than the range.
@@ -127,11 +128,11 @@ async def read_range(descriptor: int, wanted: ByteRange) -> AsyncGenerator[bytes
             position += len(chunk)
             if left := wanted.stop - position:
                 job = start_in_thread(os.pread, descriptor, min(size, left), position)
-            handed = time()
+            yielded_at = time()
             yield chunk
             if not left:
                 return
-            slow = time() - handed > SLOW_AFTER_SECONDS or position - wanted.start < UNKNOWN_SIZE
+            slow = time() - yielded_at > SLOW_AFTER_SECONDS or position - wanted.start < PROBE_SIZE
             size = SLOW_READ_SIZE if slow else min(2 * size, READ_SIZE)
     finally:
         await settled(job)

@@ -1,4 +1,4 @@
-"""Small chunks gathered into pieces large enough to be worth a thread."""
+"""Generators over chunks: collect small chunks into large pieces, limit, copy and chain."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ __all__ = [
     "tee_head",
 ]
 
-#: What crosses to a thread at once: one hop per 64 KiB costs more than the write itself.
+#: Size of a write in bytes. For 64 KiB, the switch to a thread costs more than the write itself.
 WRITE_SIZE = 1 * MIB
 
 T = TypeVar("T")
 
-#: Consecutive chunks, never copied together: `writev` takes them as they are.
+#: Consecutive chunks. The chunks are not joined, because `writev` accepts a list.
 Piece: TypeAlias = "Sequence[bytes]"
 
 
 async def gathered(chunks: AsyncIterable[bytes], size: int = WRITE_SIZE) -> AsyncGenerator[Piece]:
-    """Gather chunks into pieces of about `size` bytes; the last may be smaller.
+    """Collect chunks into pieces of about `size` bytes. The last piece may be smaller.
 
     Args:
-        chunks: Bytes as they arrive; empty chunks are dropped.
-        size: Bytes from which a piece is handed on.
+        chunks: Source of bytes. Empty chunks are dropped.
+        size: Size in bytes at which a piece is yielded, including the overhead of its chunks.
 
     Yields:
-        Lists of chunks that are the receiver's to keep.
+        Lists of chunks. The caller owns each list.
     """
     piece: list[bytes] = []
     held = 0
@@ -61,44 +61,44 @@ async def gathered(chunks: AsyncIterable[bytes], size: int = WRITE_SIZE) -> Asyn
 async def bursts(
     chunks: AsyncIterable[bytes], *, size: int, quiet_time: float
 ) -> AsyncGenerator[Piece]:
-    """Gather what has arrived, and never wait for more once there is something.
+    """Collect the chunks that are available, and wait only while the piece is empty.
 
     Args:
-        chunks: Bytes as they arrive.
-        size: Bytes from which a piece is handed on, whatever more has arrived.
-        quiet_time: Seconds without a chunk of which an empty piece tells, once until the next.
+        chunks: Source of bytes.
+        size: Size in bytes at which a piece is yielded, even if more chunks are available.
+        quiet_time: Seconds without a chunk after which an empty piece is yielded, once per pause.
 
     Yields:
-        Lists of chunks that are the receiver's to keep.
+        Lists of chunks. The caller owns each list.
     """
     source = aiter(chunks)
     piece: list[bytes] = []
     held = 0
-    patience: float | None = quiet_time
-    coming = asyncio.ensure_future(_next(source))
+    wait_timeout: float | None = quiet_time
+    next_chunk = asyncio.ensure_future(_next(source))
     try:
         while True:
-            # The loop gets its turn for what is there already, and no more than that.
-            await asyncio.wait([coming], timeout=0 if piece else patience)
-            if coming.done():
-                if coming.exception() or (chunk := coming.result()) is None:
+            # With a time-out of 0, the event loop runs once, so that available chunks arrive.
+            await asyncio.wait([next_chunk], timeout=0 if piece else wait_timeout)
+            if next_chunk.done():
+                if next_chunk.exception() or (chunk := next_chunk.result()) is None:
                     break
                 piece.append(chunk)
                 held += len(chunk) + CHUNK_OVERHEAD
-                coming = asyncio.ensure_future(_next(source))
-                patience = quiet_time
+                next_chunk = asyncio.ensure_future(_next(source))
+                wait_timeout = quiet_time
                 if held < size:
                     continue
             elif not piece:
-                patience = None
+                wait_timeout = None
             yield piece
             piece, held = [], 0
         if piece:
             yield piece
-        coming.result()
+        next_chunk.result()
     finally:
-        coming.cancel()
-        await settled(coming)
+        next_chunk.cancel()
+        await settled(next_chunk)
 
 
 async def _next(source: AsyncIterator[bytes]) -> bytes | None:
@@ -108,25 +108,25 @@ async def _next(source: AsyncIterator[bytes]) -> bytes | None:
 async def held_back(
     outputs: AsyncGenerator[bytes], *, size: int, hold_time: float
 ) -> AsyncGenerator[bytes]:
-    """Hold the beginning of a stream back, so that an early error comes in place of it.
+    """Delay the beginning of a stream, so that an early error is raised before the first byte.
 
     Args:
-        outputs: Bytes as they are made, an empty output where no more comes for the moment; it is
-            closed at the end.
-        size: Bytes from which they are passed on.
-        hold_time: Seconds after the first byte from which the next output is passed on.
+        outputs: Source of bytes. An empty output means that no more bytes are available for the
+            moment. The generator is closed at the end.
+        size: Number of delayed bytes at which the delay ends.
+        hold_time: Seconds after the first byte. The first output after that ends the delay.
 
     Yields:
-        What was held, together, and then each output that is not empty.
+        The delayed bytes, joined, and then each output that is not empty.
     """
     time = asyncio.get_running_loop().time
-    held, begun = bytearray(), time()
+    held, started_at = bytearray(), time()
     async with aclosing(outputs):
         async for output in outputs:
-            begun = begun if held else time()
+            started_at = started_at if held else time()
             held += output
             large = len(held) >= size
-            if held and (large or not output or time() - begun >= hold_time):
+            if held and (large or not output or time() - started_at >= hold_time):
                 break
         if held:
             yield bytes(held)
@@ -137,14 +137,14 @@ async def held_back(
 
 
 async def limited(chunks: AsyncIterable[bytes], max_size: int) -> AsyncGenerator[bytes]:
-    """Pass chunks on as long as they are within a bound.
+    """Pass chunks on up to a maximum total size.
 
     Args:
-        chunks: Bytes as they arrive.
-        max_size: Bytes in all.
+        chunks: Source of bytes.
+        max_size: Maximum total size in bytes.
 
     Raises:
-        TooLarge: They are more; the chunk that passes the bound is not passed on.
+        TooLarge: The total exceeds `max_size`. The chunk that exceeds it is not yielded.
     """
     size = 0
     async for chunk in chunks:
@@ -157,12 +157,12 @@ async def limited(chunks: AsyncIterable[bytes], max_size: int) -> AsyncGenerator
 async def tee_head(
     chunks: AsyncIterable[bytes], head: bytearray, size: int
 ) -> AsyncGenerator[bytes]:
-    """Pass chunks on, and copy the first `size` bytes of all into `head`.
+    """Pass chunks on, and copy the first `size` bytes of the stream into `head`.
 
     Args:
-        chunks: Bytes as they arrive.
+        chunks: Source of bytes.
         head: Receives the copy.
-        size: Bytes to copy.
+        size: Number of bytes to copy.
     """
     async for chunk in chunks:
         if len(head) < size:
@@ -171,7 +171,7 @@ async def tee_head(
 
 
 async def chained(head: list[T], rest: AsyncIterable[T] | None = None) -> AsyncGenerator[T]:
-    """Put what was read ahead back before the rest; `head` is emptied as it goes."""
+    """Yield the items of `head`, then those of `rest`. Items of `head` are removed when yielded."""
     head.reverse()
     while head:
         yield head.pop()

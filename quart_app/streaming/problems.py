@@ -1,4 +1,4 @@
-"""Errors of this package as answers, and as errors of Werkzeug."""
+"""Conversion of this package's errors into responses and into Werkzeug errors."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_body_error", "as_http_error", "problem", "render_problem"]
 
-#: Werkzeug's classes for errors of a body, by their status.
+#: Werkzeug classes for errors of a request body, by status.
 HTTP_CLASSES: dict[int, type[HTTPException]] = {
     408: RequestTimeout,
     413: RequestEntityTooLarge,
     415: UnsupportedMediaType,
 }
 
-#: Errors that Werkzeug has a class of its own for.
-CUT = (errors.ClientDisconnected, errors.BodyTooShort)
+#: Errors of incomplete bodies, which become Werkzeug's `ClientDisconnected`.
+INCOMPLETE = (errors.ClientDisconnected, errors.BodyTooShort)
 
 
 def problem(error: QuartAppError) -> Response:
-    """Answer an error of this package.
+    """Return the response for an error of this package.
 
     Args:
-        error: Its class gives `code`, `status` and `title`; its `detail` was written for clients.
+        error: The error. Its `detail` is shown to the client.
     """
     response = render_problem(error.status, error.problem_code, error.title, error.detail)
     response.headers.update(error.headers)
@@ -49,20 +49,20 @@ def problem(error: QuartAppError) -> Response:
 
 
 def render_problem(status: int, code: str, title: str, detail: str = "") -> Response:
-    """Return an `application/problem+json` answer; see `problem_members` for the arguments."""
+    """Return an `application/problem+json` response. For the arguments, see `problem_members`."""
     body = problem_json(status, code, title, detail)
     return Response(body, status, {"Cache-Control": NO_STORE}, content_type=PROBLEM_TYPE)
 
 
 def as_http_error(error: BodyError) -> BodyError:
-    """Return an error of a body that is also the error Werkzeug has for it.
+    """Return an error that is both a `BodyError` and the corresponding Werkzeug error.
 
-    An application may then handle it as it handles errors of stock Quart: `except
-    RequestEntityTooLarge`, `except HTTPException`, `errorhandler(413)`. As in Werkzeug, the `code`
-    of the returned error is the status; `problem_code` is the stable code.
+    An application can then handle this error like the errors of stock Quart, with `except
+    RequestEntityTooLarge`, `except HTTPException` or `errorhandler(413)`. As in Werkzeug, the
+    `code` of the returned error is the HTTP status. Its `problem_code` is the stable error code.
 
     Args:
-        error: A new error, of which only the class and the attributes are used.
+        error: The error whose class, arguments, attributes and cause are copied.
     """
     kind: Any = type(error)
     if issubclass(kind, HTTPException):
@@ -83,7 +83,7 @@ def _combined(ours: type[BodyError]) -> type[BodyError]:
 
 
 def _http_class(ours: type[BodyError]) -> type[HTTPException]:
-    if issubclass(ours, CUT):
+    if issubclass(ours, INCOMPLETE):
         return ClientDisconnected
     return HTTP_CLASSES.get(ours.status, BadRequest)
 
@@ -93,9 +93,9 @@ def _get_response(error: Any, *_: object) -> Response:
 
 
 async def answer_body_error(error: BodyError) -> HTTPException | ResponseReturnValue:
-    """Answer an error of a body as the application answers Werkzeug's error of the same kind.
+    """Return the application's response to the Werkzeug error that corresponds to a body error.
 
-    An application without a handler for that answers with problem+json.
+    If the application has no handler for the Werkzeug error, return a problem+json response.
     """
     http_error = _http_class(type(error))(error.detail or error.title, problem(error))
     http_error.__cause__ = error

@@ -1,4 +1,4 @@
-"""What makes a Quart application stream: the connection, the request and the one call."""
+"""Streaming for Quart applications: `stream_bodies`, and the connection and request classes."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ __all__ = ["SEND_SIZE", "StreamingConnection", "StreamingRequest", "stream_bodie
 
 ACCESS_LOG = logging.getLogger("quart_app.access")
 
-#: Largest piece handed to the server at once; the stall timer runs for each.
+#: Maximum size of one message to the server. The stall timer covers each message.
 SEND_SIZE = 1 * MIB
 
-#: Largest part of a file that a server is asked to send by itself; its bytes take no memory.
+#: Maximum size of one zero-copy message. Its bytes use no memory.
 FILE_SEND_SIZE = 8 * MIB
 
-#: How long a client that has ended its side may be sent nothing, in seconds; see
+#: Seconds without sent bytes after which a half-closed client counts as disconnected; see
 #: `StreamingRequest.end_with_client`.
 END_PATIENCE = 5.0
 
-#: What may end an answer before it is complete, and is no fault of the application's.
+#: Errors that may end a response early and that are not errors of the application.
 EXPECTED = (BodyError, UpstreamFailed)
 
 #: Settings in `app.config`, with their defaults.
@@ -150,10 +150,10 @@ class StreamingRequest(Request):
         self.resources = AsyncExitStack()
 
     def end_when_gone(self) -> None:
-        """Have the handler cancelled as soon as its client is known to be gone.
+        """Cancel the handler as soon as its client has disconnected.
 
-        For one that has no use for what came before: else the news waits behind all of the body
-        that is still to be read. A client that only ended its own side is not gone.
+        Use this in handlers that need no data after a disconnect. Otherwise the handler must read
+        the queued body before it detects the disconnect. A half-close is not a disconnect.
         """
         handler, connection = asyncio.current_task(), self.connection
         if handler is None or connection is None:
@@ -163,11 +163,11 @@ class StreamingRequest(Request):
             self.resources.callback(asyncio.create_task(watching).cancel)
 
     def end_with_client(self) -> None:
-        """Have the handler cancelled once its client, as far as can be told, is gone.
+        """Cancel the handler when its client has probably disconnected.
 
-        A client that closes its connection looks like one that ends its own side only, and still
-        reads, until something is sent to it. So one that has ended its side, and is sent nothing
-        for `END_PATIENCE`, is taken for gone.
+        A closed connection cannot be distinguished from a half-closed connection until the server
+        sends data. A half-closed client to which no bytes are sent for `END_PATIENCE` seconds
+        therefore counts as disconnected.
         """
         handler, connection = asyncio.current_task(), self.connection
         if handler is None or connection is None:
@@ -203,7 +203,7 @@ class StreamingConnection(ASGIHTTPConnection):
     request: StreamingRequest
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Answer the request; returns when its handler has ended and its resources are closed."""
+        """Handle the request. Return when the handler has ended and the resources are closed."""
         started = time.perf_counter()
         self.status: int | None = None
         self.sent = 0
@@ -247,10 +247,10 @@ class StreamingConnection(ASGIHTTPConnection):
             await asyncio.wait({handler}, timeout=self.app.config["DISCONNECT_GRACE"])
 
     def _let_go(self, receiver: asyncio.Task[None]) -> None:
-        """Receive on until the server says the stream is closed.
+        """Keep receiving until the server sends `http.disconnect`.
 
-        Hypercorn queues that message without a bound on its patience: with nobody receiving and
-        its queue full, both of its tasks would wait for ever.
+        Hypercorn waits without a time-out to queue this message. If its queue is full and nothing
+        receives, both tasks of Hypercorn wait for ever.
         """
         self.request.body.abandon()
         if not receiver.done():
@@ -262,7 +262,7 @@ class StreamingConnection(ASGIHTTPConnection):
             receiver.add_done_callback(self._closing.discard)
 
     async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
-        """Hand what the server receives over to the request's body, at the handler's pace."""
+        """Pass received messages to the request body, with backpressure from the handler."""
         body = cast("RequestBody", request.body)
         if self.server.awaits_reading:
             await body.wanted.wait()  # receiving is what tells the client to send
@@ -278,7 +278,7 @@ class StreamingConnection(ASGIHTTPConnection):
                 return
 
     async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
-        """Answer the request; one whose host no route can be bound to is malformed."""
+        """Handle the request. Respond with 400 if no route can be bound to the host."""
         try:
             await super().handle_request(request, send)
         except BadHost:

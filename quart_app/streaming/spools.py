@@ -1,6 +1,6 @@
-"""Places to keep a body for a moment; nothing of it survives the context, whatever happens.
+"""Temporary storage for a body, which is always removed when the context ends.
 
-Files have no name from the start, so not even `kill -9` leaves one behind.
+Files never have a name, so not even `kill -9` leaves a file behind.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "text_spool",
 ]
 
-#: Bytes that `spilling_spool` keeps in memory unless told otherwise.
+#: Default maximum of bytes that `spilling_spool` keeps in memory.
 SPILL_SIZE = 1 * MIB
 
 #: Characters of text read at once: at most `READ_SIZE` bytes of UTF-8.
@@ -45,7 +45,7 @@ TEXT_LENGTH = READ_SIZE // 4
 
 
 class Spool(Protocol):
-    """A body kept for a moment, readable as often as wanted."""
+    """A temporarily stored body that can be read any number of times."""
 
     size: int
 
@@ -90,7 +90,7 @@ class _MappedSpool:
         self._mapped = mapped
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        # Touching the pages may wait for the disk: only ever in a thread.
+        # Access to the pages may block on the disk, so it takes place in a thread.
         for start in range(0, self.size, READ_SIZE):
             yield await in_thread(self._read, start, min(READ_SIZE, self.size - start))
 
@@ -202,7 +202,7 @@ async def text_spool(
 async def _filled(
     content: io.BytesIO, chunks: AsyncIterable[bytes], size: int
 ) -> AsyncIterator[bytes] | None:
-    """Read until more than `size` bytes are held; gives the rest, or None at the end."""
+    """Read until `content` exceeds `size` bytes. Return the unread rest, or None at the end."""
     rest = aiter(chunks)
     async for chunk in rest:
         content.write(chunk)

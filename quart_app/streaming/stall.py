@@ -1,4 +1,4 @@
-"""A timer for readers that stop, blind to how long a whole response takes."""
+"""A timer that detects stalled clients, independent of the duration of the whole response."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 
 __all__ = ["StallTimer", "unacknowledged"]
 
-#: How often a wait is looked at, in parts of the timeout: a stall is seen up to this much late.
-LOOKS = 4
+#: Progress checks per time-out. A stall is detected at most one check interval late.
+CHECKS_PER_TIMEOUT = 4
 
 
 class StallTimer:
-    """Fails its block when one wait inside `during` lasts too long without progress.
+    """Raises an error in its block if a wait in `during` lasts too long without progress.
 
-    One timer serves the whole response: a wait costs two assignments, not a task or a timer.
-    A slow reader may need more than the timeout for one large piece, so where the server tells
-    how much is unsent, any byte taken counts as progress.
+    One timer serves the whole response, so a wait costs two assignments, not a task or a timer. A
+    slow client may need more than the time-out for one large piece. If `unsent` is available, every
+    acknowledged byte therefore counts as progress.
 
     Args:
-        timeout: Longest wait without progress in seconds, or None for no limit.
-        unsent: Bytes written but not taken yet, or None where the server cannot tell.
+        timeout: Maximum wait without progress in seconds, or None for no limit.
+        unsent: Returns the number of bytes written and not acknowledged. None if the server does
+            not support this.
 
     Raises:
-        ClientStalled: From the block, when a wait lasted too long.
+        ClientStalled: From the block, if a wait lasted too long.
     """
 
     def __init__(self, timeout: float | None, unsent: Callable[[], int] | None = None) -> None:
@@ -44,11 +45,11 @@ class StallTimer:
         self._last_unsent = -1
         self._loop = asyncio.get_running_loop()
         self._block = asyncio.timeout(None)
-        self._look_handle: asyncio.TimerHandle | None = None
+        self._check_handle: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> StallTimer:
         await self._block.__aenter__()
-        self._look_later()
+        self._schedule_check()
         return self
 
     async def __aexit__(
@@ -57,24 +58,26 @@ class StallTimer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._look_handle is not None:
-            self._look_handle.cancel()
+        if self._check_handle is not None:
+            self._check_handle.cancel()
         try:
             await self._block.__aexit__(exc_type, exc, traceback)
         except TimeoutError:
             raise ClientStalled(f"Nothing was taken for {self._seconds:g} seconds.") from None
 
     async def during(self, wait: Awaitable[Any]) -> None:
-        """Await something that takes as long as the client lets it."""
+        """Await an operation whose duration depends on the client."""
         self._waiting_since = self._loop.time()
         await wait
         self._waiting_since = None
 
-    def _look_later(self) -> None:
+    def _schedule_check(self) -> None:
         if self._seconds is not None:
-            self._look_handle = self._loop.call_later(self._seconds / LOOKS, self._look)
+            self._check_handle = self._loop.call_later(
+                self._seconds / CHECKS_PER_TIMEOUT, self._check
+            )
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._loop.time()
         if self._unsent is not None and (unsent := self._unsent()) != self._last_unsent:
             self._last_unsent = unsent
@@ -83,20 +86,21 @@ class StallTimer:
         if self._waiting_since is not None and now - self._waiting_since >= (self._seconds or 0):
             self._block.reschedule(now)
         else:
-            self._look_later()
+            self._schedule_check()
 
 
 def unacknowledged(socket: socket | None) -> int:
-    """Give the bytes in a socket's send queue that the other side has not acknowledged.
+    """Return the number of bytes in a socket's send queue that the peer has not acknowledged.
 
     Args:
-        socket: Connected; one that is closed, or None, has none, and so has any but Linux's.
+        socket: A connected socket. For a closed socket, for None, and on systems other than Linux
+            the result is 0.
     """
     if sys.platform != "linux" or socket is None:
         return 0
     try:
-        # SIOCOUTQ has the number of the terminal's call (tcp(7)).
+        # SIOCOUTQ has the same number as TIOCOUTQ (tcp(7)).
         answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
-    except (OSError, ValueError):  # closed meanwhile
+    except (OSError, ValueError):  # the socket was closed
         return 0
     return cast("int", struct.unpack("i", answer)[0])

@@ -1,10 +1,10 @@
-"""Jobs that block, on executors of our own, awaited to their end.
+"""Blocking jobs on separate executors, always awaited until they end.
 
-The loop's default pool is shared with DNS look-ups, so a stalled disk there would stall the
-network too. Writes have threads to themselves: a disk that takes no more can still give, and what
-is cached needs no disk. A job that was accepted owns its file descriptor until it ends: nobody may
-close the descriptor under it, so every wait here outlasts a cancellation. A job that was refused
-(`Overloaded`) never runs; see `Threads`.
+The default executor of the event loop also runs DNS look-ups, so a stalled disk would block network
+access too. Writes have separate threads, because reads may still work when writes stall, and
+cached data needs no disk access. An accepted job uses its file descriptor until the job ends, and
+the descriptor must stay open until then. Every wait here except `looked_up`
+therefore continues after a cancellation. A rejected job (`Overloaded`) never runs; see `Threads`.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Bound on jobs of one kind at once; the rest queue, each holding its one piece.
+#: Maximum number of concurrent jobs per kind. Further jobs are queued, each with one piece.
 THREADS = 32
 
-#: How many of them a service starts with, so that it works on where no more can be started.
+#: Threads started at startup, so that the service keeps working if no more can be started.
 FIRST_THREADS = 4
 
 EXECUTOR = Threads(THREADS, "quart-app-io")
 
 WRITING_EXECUTOR = Threads(THREADS, "quart-app-write")
 
-#: Jobs that compute take turns on as many threads as there are processors, four at most: more of
-#: them would only keep the interpreter's lock from the loop, and threads from the disk.
+#: Threads for CPU-bound jobs: one per processor, at most four. More threads would compete with the
+#: event loop and with the threads for disk access for the interpreter lock.
 COMPUTING_THREADS = min(4, os.cpu_count() or 1)
 
 COMPUTING_EXECUTOR = Threads(COMPUTING_THREADS, "quart-app-cpu")
 
-#: Questions to name servers at once. The loops' own threads for these would not do: asyncio's may
-#: run a job that was refused, and uvloop's end the process where they cannot be started.
+#: Maximum number of concurrent DNS look-ups. The threads of the event loops are not used: asyncio
+#: may run a rejected job, and uvloop ends the process if a thread cannot be started.
 LOOK_UP_THREADS = 8
 
 LOOK_UP_EXECUTOR = Threads(LOOK_UP_THREADS, "quart-app-dns")
 
 
 def start_threads() -> None:
-    """Start the first threads of each executor: with these, no job is refused later.
+    """Start the first threads of each executor, so that no job is rejected later.
 
     Raises:
         CannotStart: Not one thread of an executor can be started.
@@ -74,9 +74,9 @@ def start_threads() -> None:
 
 
 def start_in_thread(func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-    """Start a blocking job now; the caller awaits it later with `finished`, and never directly.
+    """Start a blocking job. The caller must await the future with `finished`, never directly.
 
-    Cancelling the future would not stop the thread, only hide that it still runs.
+    Cancelling the future would not stop the thread, and would hide that the job still runs.
 
     Raises:
         Overloaded: No thread can be had; the job never runs.
@@ -85,18 +85,18 @@ def start_in_thread(func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
 
 
 def start_writing(func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-    """Start a job that may wait for a disk to take something, as `start_in_thread` does."""
+    """Start a job that writes to a disk, as `start_in_thread` does."""
     return asyncio.get_running_loop().run_in_executor(WRITING_EXECUTOR, func, *args)
 
 
 async def looked_up(func: Callable[..., T], *args: Any) -> T:
-    """Run a job that asks a name server.
+    """Run a DNS look-up in a thread.
 
-    Nobody stops such a job, and it may take long; when the caller is cancelled, it runs on alone.
+    A look-up cannot be stopped. If the caller is cancelled, the job continues in the background.
 
     Args:
-        func: Uses nothing that belongs to its caller.
-        args: Its arguments.
+        func: The job. It must not use resources of the caller.
+        args: Arguments of `func`.
 
     Raises:
         Overloaded: No thread can be had; the job never runs.
@@ -105,12 +105,12 @@ async def looked_up(func: Callable[..., T], *args: Any) -> T:
 
 
 async def written(func: Callable[..., T], *args: Any) -> T:
-    """Run a job that may wait for a disk to take something, as `in_thread` does."""
+    """Run a job that writes to a disk, as `in_thread` does."""
     return await finished(start_writing(func, *args))
 
 
 async def in_thread(func: Callable[..., T], *args: Any) -> T:
-    """Run a blocking job and wait for its end, even when cancelled meanwhile.
+    """Run a blocking job and wait until it ends, even if the caller is cancelled.
 
     Raises:
         asyncio.CancelledError: After the job has ended, when the caller was cancelled.
@@ -120,11 +120,11 @@ async def in_thread(func: Callable[..., T], *args: Any) -> T:
 
 
 async def computed(func: Callable[..., T], *args: Any) -> T:
-    """Run a job that computes, and wait for its end, even when cancelled meanwhile.
+    """Run a CPU-bound job and wait until it ends, even if the caller is cancelled.
 
     Args:
-        func: Is to return within some milliseconds, as others wait for its thread.
-        args: Its arguments.
+        func: The job. It should take only milliseconds, because other jobs wait for its thread.
+        args: Arguments of `func`.
 
     Raises:
         asyncio.CancelledError: After the job has ended, when the caller was cancelled.
@@ -135,9 +135,9 @@ async def computed(func: Callable[..., T], *args: Any) -> T:
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, even when the caller is cancelled meanwhile.
+    """Run a coroutine until it ends, even if the caller is cancelled.
 
-    For steps that must not be left half done, such as committing a row.
+    Use this for steps that must be completed, such as committing a row.
 
     Raises:
         asyncio.CancelledError: After the work has ended, when the caller was cancelled.
@@ -146,7 +146,7 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def finished(job: asyncio.Future[T]) -> T:
-    """Wait for the end of a job, even when cancelled meanwhile, and give its result.
+    """Wait until a job ends, even if the caller is cancelled, and return its result.
 
     Raises:
         asyncio.CancelledError: After the job has ended, when the caller was cancelled.
@@ -159,7 +159,7 @@ async def finished(job: asyncio.Future[T]) -> T:
 
 
 async def settled(job: asyncio.Future[Any] | None) -> None:
-    """Wait until a job has ended, however it ended; for clean-up paths.
+    """Wait until a job ends, and ignore its result and its error. For clean-up code.
 
     Raises:
         asyncio.CancelledError: After it has ended, when the caller was cancelled.
@@ -171,6 +171,6 @@ async def settled(job: asyncio.Future[Any] | None) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if job is not None and not job.cancelled():
-        job.exception()  # seen: a failed job nobody waits for is no news
+        job.exception()  # marks the error as retrieved, so that asyncio does not log it
     if cancelled is not None:
         raise cancelled

@@ -1,4 +1,4 @@
-"""The HTTP client of the service: requests to other servers, and their failures as our errors."""
+"""The HTTP client of the service, which translates upstream failures into errors of quart-app."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Client"]
 
-#: Most redirects that are followed; browsers follow 20, and nobody needs as many.
-MOST_REDIRECTS = 10
+#: Maximum number of redirects that are followed. Browsers follow 20.
+MAX_REDIRECTS = 10
 
 #: Statuses of a redirect (RFC 9110, 15.4).
 REDIRECTS = {301, 302, 303, 307, 308}
 
-#: Errors of others, and what they are here; the first that fits counts.
+#: Library errors and the corresponding errors of quart-app. The first match applies.
 TRANSLATIONS: tuple[tuple[type[Exception], type[QuartAppError]], ...] = (
     (httpx.InvalidURL, BadUrl),
     (UnicodeError, BadUrl),
@@ -43,7 +43,7 @@ TRANSLATIONS: tuple[tuple[type[Exception], type[QuartAppError]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What another server answers.
+    """The response of another server.
 
     Attributes:
         url: Where it came from, all redirects followed.
@@ -59,15 +59,15 @@ class Answer:
     chunks: AsyncGenerator[bytes]
 
     def passing_on(self, fields: Fields) -> Answer:
-        """Give the same answer with the fields that are passed on."""
+        """Return a copy of this response with other header fields."""
         return replace(self, fields=fields)
 
 
 class Client:
-    """Asks other servers; takes no proxy, password or cookie from its environment.
+    """Sends requests to other servers, without proxies, passwords or cookies of the environment.
 
     Args:
-        connector: Opens its connections, and says where they may lead.
+        connector: Opens the connections and applies the address policy.
     """
 
     def __init__(self, connector: Connector) -> None:
@@ -82,7 +82,7 @@ class Client:
         )
 
     async def close(self) -> None:
-        """Close it, and the connections it keeps."""
+        """Close the client and its idle connections."""
         await self._client.aclose()
 
     @asynccontextmanager
@@ -95,13 +95,13 @@ class Client:
         *,
         follow_redirects: bool = False,
     ) -> AsyncIterator[Answer]:
-        """Send a request; the answer is there as soon as its head is, and gone with the block.
+        """Send a request, and yield the response when its head has arrived.
 
         Args:
             method: HTTP method.
             url: Absolute URL.
             fields: Header fields; `Content-Length` tells that of `body`, which is else chunked.
-            body: Its bytes, sent at the server's pace. What it raises, this raises.
+            body: Request body, sent with backpressure. Its errors are passed on.
             follow_redirects: Whether to follow; each is checked as the first URL was.
 
         Raises:
@@ -109,7 +109,7 @@ class Client:
             BlockedAddress: Policy refuses the address of the URL or of a redirect.
             UpstreamFailed: The server cannot be reached, its response is malformed, or a redirect
                 is malformed, not supported, or one too many.
-            UpstreamTimeout: The server does nothing for too long.
+            UpstreamTimeout: The server makes no progress for too long.
         """
         with _translated():
             response = await self._send(method, url, fields, body, follow_redirects)
@@ -135,7 +135,7 @@ class Client:
             # httpx would read the redirect's body into memory, whatever its size.
             await response.aclose()
             followed += 1
-            if followed > MOST_REDIRECTS:
+            if followed > MAX_REDIRECTS:
                 raise UpstreamFailed("There are too many redirects.")
             response = await self._redirected(method, str(response.url), place, fields)
         return response
@@ -166,7 +166,7 @@ def _redirect(response: httpx.Response) -> str | None:
 
 
 def _headers(request: httpx.Request, fields: Fields) -> httpx.Headers:
-    """Put the caller's fields, all lines of them, in place of the defaults of the same names."""
+    """Replace default header fields with all lines of the caller's fields of the same name."""
     named = {name.lower() for name, _ in fields}
     if "content-length" in named:
         named.add("transfer-encoding")

@@ -1,4 +1,4 @@
-"""Connections to the address that was checked, and to no other."""
+"""Connections to checked addresses only."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Connector", "Resolver", "resolve", "tls_context"]
 
-#: Most addresses of a name that are tried.
-MOST_ADDRESSES = 8
+#: Maximum number of addresses that are tried per name.
+MAX_ADDRESSES = 8
 
-#: Seconds for look-up, connection and TLS together.
+#: Time-out in seconds for DNS look-up, connection and TLS handshake together.
 CONNECT_TIMEOUT = 10.0
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
-#: Gives the addresses of a name, the best first.
+#: Returns the addresses of a name, in order of preference.
 Resolver: TypeAlias = Callable[[str], Awaitable[list[Address]]]
 
 
 def tls_context() -> ssl.SSLContext:
-    """Make what checks certificates (blocks): against httpx's bundle, or `SSL_CERT_FILE`."""
+    """Create the TLS context with httpx's CA bundle or `SSL_CERT_FILE`. This function blocks."""
     context = httpx.create_ssl_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 async def resolve(name: str) -> list[Address]:
-    """Give the addresses of a name, in the order of RFC 6724.
+    """Return the addresses of a name, in the order of RFC 6724.
 
     Raises:
-        OSError: It has none, or nobody can tell.
-        Overloaded: No thread can be had to ask.
+        OSError: The name has no address, or the look-up failed.
+        Overloaded: No thread is available for the look-up.
     """
     ask = partial(socket.getaddrinfo, name, None, type=socket.SOCK_STREAM)
     found = await looked_up(ask)
@@ -53,15 +53,15 @@ async def resolve(name: str) -> list[Address]:
 
 
 class Connector:
-    """Opens connections that policy allows.
+    """Opens connections that the policy allows.
 
-    What is checked is the address connected to, not the name: a name server that gives another
-    address at the next question (DNS rebinding) is never asked again.
+    The policy checks the address of the connection, not the name. No second look-up takes place, so
+    a name server cannot return a different address after the check (DNS rebinding).
 
     Args:
-        policy: Judges endpoints and addresses.
-        context: For TLS; certificates are checked against the URL's host.
-        stall_timeout: Seconds without progress after which a connection is given up.
+        policy: Checks endpoints and addresses.
+        context: TLS context. Certificates are checked against the host of the URL.
+        stall_timeout: Seconds without progress after which a connection is closed.
         resolver: Looks names up.
     """
 
@@ -80,12 +80,12 @@ class Connector:
         self._resolver = resolver
 
     async def connect(self, endpoint: Endpoint, *, tls: bool) -> Wire:
-        """Open a connection; whoever gets it closes it.
+        """Open a connection. The caller closes it.
 
         Raises:
-            BlockedAddress: One of the name's addresses is not allowed: such a name is a trap.
-            TimeoutError: It took too long.
-            OSError: There is no way there, or TLS fails (`ssl.SSLError`).
+            BlockedAddress: At least one address of the name is not allowed.
+            TimeoutError: The time-out expired.
+            OSError: The connection or the TLS handshake failed (`ssl.SSLError`).
         """
         async with asyncio.timeout(self._connect_timeout):
             addresses = await self._addresses(endpoint)
@@ -99,7 +99,7 @@ class Connector:
             self.policy.check(endpoint, address)
         if not addresses:
             raise OSError("The name has no address.")
-        return list(dict.fromkeys(addresses))[:MOST_ADDRESSES]
+        return list(dict.fromkeys(addresses))[:MAX_ADDRESSES]
 
     async def _first_connection(self, addresses: list[Address], port: int) -> socket.socket:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""One request and its answer over a connection, sent and received at once."""
+"""One request and its response on a connection, sent and received concurrently."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange"]
 
-#: Largest header section of an answer.
+#: Maximum size of the header section of a response.
 MAX_HEAD_SIZE = 64 * KIB
 
-#: Chunks of a body under this size are put together, at most so many at once.
+#: Chunks are joined up to this size in bytes, and up to this number of chunks.
 SMALL_SIZE = 64 * KIB
-MOST_JOINED = 256
+MAX_JOINED = 256
 
-#: Most interim answers (1xx) before the answer.
-MOST_INTERIM = 64
+#: Maximum number of interim responses (1xx) before the final response.
+MAX_INTERIM = 64
 
-#: Statuses from which on a server that has answered wants no more of the request.
+#: Lowest response status after which the rest of the request body is not sent.
 FIRST_REFUSAL = 400
 
 
 class Exchange:
-    """Sends a request while its answer may already arrive.
+    """Sends a request and receives its response concurrently.
 
-    A server may answer before it has read the request (a 413, say), or while it reads (a
-    conversion): in both cases the answer is handed on at once, and the body goes on for as long as
-    the server takes it.
+    A server may respond before it has read the request (with a 413, for example), or while it reads
+    the request (a conversion). In both cases the response is passed on at once, and the request
+    body is sent for as long as the server accepts it.
 
     Args:
-        wire: The connection; the exchange closes it,
-        keep: or gives it back here when both are complete, and another exchange may follow.
+        wire: The connection. An incomplete exchange closes it.
+        keep: Receives the connection after a complete exchange, if it can be reused.
     """
 
     def __init__(self, wire: Wire, keep: Callable[[Wire], None]) -> None:
@@ -54,7 +54,7 @@ class Exchange:
         self._ahead: Any = None
 
     async def start(self, request: h11.Request, body: AsyncIterable[bytes] | None) -> h11.Response:
-        """Send a request; gives the head of its answer as soon as there is one.
+        """Send a request, and return the response head as soon as it has arrived.
 
         Args:
             request: With `Content-Length` or `Transfer-Encoding` if it has a body.
@@ -63,23 +63,23 @@ class Exchange:
         Raises:
             TimeoutError: The server took or sent nothing for too long.
             OSError: The connection broke.
-            h11.RemoteProtocolError: What came is no HTTP.
+            h11.RemoteProtocolError: The response is not valid HTTP.
             BaseException: As `body` raises.
         """
         pieces = self._pieces(request)
         if body is None:
             pieces += self._pieces(h11.EndOfMessage())
-        with suppress(ConnectionError):  # it may have answered all the same
+        with suppress(ConnectionError):  # a response may still have arrived
             await self._wire.write(pieces)
         if body is not None:
             self._wire.be_patient(True)
             self._sender = asyncio.create_task(self._send(body))
-        # A head that drips would else take as long as it likes.
+        # Limits the total time of a response head that arrives byte by byte.
         async with asyncio.timeout(self._wire.timeout if body is None else None):
             return await self._head()
 
     async def _head(self) -> h11.Response:
-        for _ in range(MOST_INTERIM):
+        for _ in range(MAX_INTERIM):
             event = await self._event()
             if isinstance(event, h11.Response):
                 self._refused = event.status_code >= FIRST_REFUSAL
@@ -97,27 +97,27 @@ class Exchange:
                 await self._wire.write(self._pieces(h11.Data(data=chunk)))
             await self._wire.write(self._pieces(h11.EndOfMessage()))
         except ConnectionError:
-            pass  # what it has answered, if anything, is for the reader to find
-        except Exception as error:  # whoever reads the answer learns it
+            pass  # the reader receives the response, if one has arrived
+        except Exception as error:  # raised in the reader of the response
             self._wire.fail(error)
         self._wire.be_patient(False)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Give the answer's body, as it is coded, in the pieces that arrived; raises as `start`."""
+        """Yield the still encoded response body as it arrives. Raises as `start` does."""
         try:
             while isinstance(event := await self._event(), h11.Data):
                 yield self._joined(event)
                 await asyncio.sleep(0)
             if self._sender is not None and not self._refused:
-                # Who answers before it has read all may still want the rest.
+                # A server that responds early may still read the rest of the request.
                 await asyncio.wait([self._sender])
         finally:
             await self.close()
 
     def _joined(self, first: h11.Data) -> bytes:
-        """Put small chunks together that have come already; a server may send them by the byte."""
+        """Join small chunks that have already arrived. A server may send single bytes."""
         parts, size = [bytes(first.data)], len(first.data)
-        while size < SMALL_SIZE and len(parts) < MOST_JOINED:
+        while size < SMALL_SIZE and len(parts) < MAX_JOINED:
             try:
                 self._ahead = self._http.next_event()
             except h11.RemoteProtocolError as error:
@@ -139,7 +139,7 @@ class Exchange:
         return event
 
     async def close(self) -> None:
-        """Break off what is not complete; the server sees that it is not."""
+        """Release the connection, or abort the connection if the exchange is incomplete."""
         if not self._closed:
             self._closed = True
             release = self._keep if self._is_complete() else Wire.close

@@ -1,4 +1,4 @@
-"""Connections that rest between two exchanges."""
+"""Idle connections, kept between two exchanges."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Destination", "Pool"]
 
-#: Most connections at rest, and most to one destination.
+#: Maximum number of idle connections, in total and per server.
 MOST_IDLE = 32
 MOST_IDLE_EACH = 8
 
-#: Seconds of rest after which a connection is closed: servers wait for 2 (gunicorn) and more, and
-#: one that the server closes first may fail a request.
+#: Seconds after which an idle connection is closed. Servers close idle connections after 2 seconds
+#: (gunicorn) or more, and a request on a connection that the server closes may fail.
 IDLE_TIME = 1.5
 
-#: Seconds of rest after which the server is seen to keep the connection.
+#: Idle time in seconds after which the server is assumed to keep the connection open.
 PROBATION = 0.02
 
-#: An endpoint as policy has admitted it, and whether TLS leads there.
+#: An endpoint that the policy has admitted, and whether the connection uses TLS.
 Destination: TypeAlias = "tuple[Endpoint, bool]"
 
 
@@ -33,11 +33,11 @@ class _Idle(NamedTuple):
 
 
 class Pool:
-    """Keeps connections for the next request to the same destination; nobody waits for one.
+    """Keeps connections for the next request to the same destination; requests never wait.
 
-    A pool belongs to one policy: what it gives leads to an address that was checked for that very
-    host under that very policy. A connection at rest costs no task, and one that ends, or on which
-    anything arrives, closes itself.
+    A pool belongs to one policy. The address of each connection was checked for the same host under
+    the same policy. An idle connection needs no task. It closes itself when the peer closes it or
+    when data arrives.
     """
 
     def __init__(self) -> None:
@@ -46,12 +46,12 @@ class Pool:
         self._closed = False
 
     def take(self, destination: Destination, *, once_only: bool) -> Wire | None:
-        """Give a connection, the last used first, or None where a new one is needed.
+        """Return the most recently used connection, or None if a new one is needed.
 
         Args:
-            destination: Where it leads.
-            once_only: The request cannot be sent again. Some servers close after an answer that
-                does not say so, so it gets only a connection that is seen to be kept.
+            destination: Destination of the connection.
+            once_only: Whether the request cannot be sent again. Some servers close a connection
+                without announcing it, so this request gets only a proven connection.
         """
         now = asyncio.get_running_loop().time()
         for idle in self._idle[::-1]:
@@ -64,7 +64,7 @@ class Pool:
         return None
 
     def give(self, destination: Destination, wire: Wire) -> None:
-        """Keep a connection after an exchange that is complete, or close it."""
+        """Return a connection to the pool after a complete exchange, or close the connection."""
         if self._closed or not wire.rest():
             wire.close()
             return
@@ -87,7 +87,7 @@ class Pool:
         self._timer = None if due is None else loop.call_at(due, self._expire)
 
     def close(self) -> None:
-        """Close all that rest, and from now on all that come back."""
+        """Close all idle connections, and every connection that is returned later."""
         self._closed = True
         for idle in self._idle:
             idle.wire.close()

@@ -1,4 +1,4 @@
-"""The way httpx's requests take: kept or new connections to addresses that policy allows."""
+"""Transport for httpx on idle or new connections to addresses that the policy allows."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport"]
 
-#: Methods whose requests are sent again on a new connection where a kept one turns out closed.
+#: Methods whose requests are repeated on a new connection if an idle connection was closed.
 REPEATABLE = {"GET", "HEAD"}
 
-#: Schemes of `Authorization` that hold for a connection, which thus serves nobody else (RFC 4559).
+#: `Authorization` schemes that authenticate a connection, which is then not reused (RFC 4559).
 BINDING_SCHEMES = {"negotiate", "ntlm"}
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """HTTP/1.1 for httpx where its own transport falls short.
+    """An HTTP/1.1 transport for httpx that replaces httpcore.
 
-    httpcore reads an answer only once the request is sent, looks names up apart from what checks
-    them, and copies each byte several times. Here no number of requests ever waits for another:
-    where no kept connection is at rest, a new one is opened.
+    httpcore reads the response only after it has sent the request, does not allow a check of the
+    resolved addresses, and copies each byte several times. In this transport, requests never wait
+    for each other: if no connection is idle, a new connection is opened.
 
     Args:
         connector: Opens the connections.
@@ -43,11 +43,11 @@ class Transport(httpx.AsyncBaseTransport):
         self._pool = Pool()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and give the answer; its stream holds the connection.
+        """Send a request and return the response, whose stream owns the connection.
 
         Raises:
-            BadUrl: The URL, which may come from a redirect, is none of the web.
-            BlockedAddress: Policy speaks against where it leads.
+            BadUrl: The URL, or the URL of a redirect, is not supported.
+            BlockedAddress: The policy rejects the address.
             Exception: As `Connector.connect` and `Exchange.start` do.
         """
         url, tls = request.url, request.url.scheme == "https"
@@ -89,7 +89,7 @@ class Transport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close the connections at rest."""
+        """Close the idle connections."""
         self._pool.close()
 
 

@@ -1,4 +1,4 @@
-"""A connection that is read and written at once, each at the other side's pace."""
+"""A full-duplex connection with backpressure in both directions."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_AHEAD_SIZE", "Wire"]
 
-#: Bytes received and not read from which on no more are received.
+#: Size of the receive queue in bytes at which receiving is paused.
 READ_AHEAD_SIZE = 256 * KIB
 
-#: Bytes written and not taken by the kernel from which on a writer waits.
+#: Size of the send buffer in bytes at which writers wait.
 WRITE_BEHIND_SIZE = 128 * KIB
 
-#: How often a wait for the kernel to take something is looked at, in parts of the timeout.
-LOOKS = 4
+#: Progress checks per time-out during a write.
+CHECKS_PER_TIMEOUT = 4
 
-
-#: What is read at most of what a broken connection has left in the kernel, in reads.
+#: Maximum number of reads of data that a broken connection has left in the kernel.
 SALVAGED_READS = 4
 
 
 class Wire(asyncio.Protocol):
-    """Bytes of one connection, pulled and pushed by whoever holds it.
+    """One connection with awaitable reads and writes.
 
-    Waits time out when the other side makes no progress, however long a transfer takes.
+    A wait times out when the peer makes no progress. The total duration is not limited.
 
     Args:
         twin: A duplicate of the connection's socket, which becomes the wire's own once connected.
@@ -64,17 +63,17 @@ class Wire(asyncio.Protocol):
         self.heard = False
         self.reused = False
 
-    # What the transport calls.
+    # Methods that the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BEHIND_SIZE)
 
     def data_received(self, data: bytes) -> None:
-        """Keep bytes until they are read."""
+        """Queue bytes until they are read."""
         self.heard = True
-        if self._resting:  # nobody has asked
+        if self._resting:  # an idle connection expects no data
             self.close()
             return
         self._chunks.push(data)
@@ -89,23 +88,23 @@ class Wire(asyncio.Protocol):
         self._arrived.set()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Wake whoever waits."""
+        """Wake readers and writers."""
         if error is not None and not self._ended and not self._encrypted:
             self._salvage()
         self._end(error)
 
     def pause_writing(self) -> None:
-        """Have writers wait."""
+        """Make writers wait."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Let them go on."""
+        """Let writers continue."""
         self._writable.set()
 
-    # What its holder calls.
+    # Methods that the owner calls.
 
     async def read(self) -> bytes:
-        """Give what has arrived, or wait for it; `b""` at the end.
+        """Return the next chunk, and wait if none has arrived. Return `b""` at the end.
 
         Raises:
             TimeoutError: Nothing came for `timeout`.
@@ -143,7 +142,7 @@ class Wire(asyncio.Protocol):
                 self._patience.reschedule(when)
 
     async def write(self, pieces: Iterable[bytes]) -> None:
-        """Write, and wait until there is room for more.
+        """Write, and wait while the send buffer is full.
 
         Raises:
             TimeoutError: The other side took nothing for `timeout`.
@@ -159,9 +158,9 @@ class Wire(asyncio.Protocol):
 
     async def _progress(self) -> None:
         before = self._unsent()
-        for _ in range(LOOKS):
+        for _ in range(CHECKS_PER_TIMEOUT):
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.timeout / LOOKS):
+                async with asyncio.timeout(self.timeout / CHECKS_PER_TIMEOUT):
                     await self._writable.wait()
             if self._writable.is_set() or self._unsent() != before:
                 return
@@ -171,19 +170,19 @@ class Wire(asyncio.Protocol):
         return self._transport.get_write_buffer_size() + unacknowledged(self._twin)
 
     def fail(self, error: BaseException) -> None:
-        """Break the connection off, and have whoever reads it learn why."""
+        """Abort the connection, and raise `error` in the reader."""
         self._error = self._error or error
         self._chunks.clear()
         self.close()
 
     def close(self) -> None:
-        """Break the connection off, whatever is still unsent."""
+        """Abort the connection and drop unsent bytes."""
         self._transport.abort()
         self._end(None)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more can come."""
+        """Whether no more bytes can arrive."""
         return self._ended
 
     def rest(self) -> bool:
@@ -207,7 +206,7 @@ class Wire(asyncio.Protocol):
             return True
         except OSError:
             pass
-        return False  # there is something, or the end
+        return False  # data, end of stream or an error
 
     def _end(self, error: BaseException | None) -> None:
         self._error = self._error or error
