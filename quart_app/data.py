@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from quart_app.catalog import MemoryCatalog, SqlCatalog
 from quart_app.errors import CannotStart, DataMismatch, QuartAppError
-from quart_app.services import LOST_CATALOG, Files, has_blobs
+from quart_app.services import LOST_CATALOG, MISSING_FILES, Files, has_blobs
 from quart_app.storage import LocalDriver, Store
 from quart_app.streaming import in_thread
 
@@ -45,12 +45,15 @@ async def open_files(
             the disk, or use one in memory and leave the disk as it is.
 
     Raises:
-        DataMismatch: Files are stored, and there is no catalog; nothing was changed.
+        DataMismatch: Files are stored and there is no catalog, or the directory of the files is
+            missing beside a catalog; nothing was changed.
         OSError: The directory cannot be made.
         StorageError: Storage fails.
         CatalogError: The catalog fails.
     """
     blobs, database = settings.data / "files", settings.data / "catalog.db"
+    if not await in_thread(blobs.exists) and await in_thread(_has_content, database):
+        raise DataMismatch(MISSING_FILES)
     await in_thread(_make_directories, settings.data, blobs)
     driver = LocalDriver(blobs, min_free=settings.min_free_space)
     try:

@@ -9,7 +9,7 @@ from quart_app.catalog.engine import translated
 from quart_app.streaming import PinnedPath, Threads, finished, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -28,7 +28,7 @@ class Connections:
         engine: Makes the connections.
         count: Most connections to open, and threads to start.
         database: The file of the database.
-        log: The file that SQLite appends commits to (WAL); None where none are checked.
+        companions: Files that SQLite keeps beside it while a connection is open.
 
     When a file was replaced, the jobs fail: what they wrote would be lost, and what they read may
     be out of date.
@@ -38,11 +38,11 @@ class Connections:
     """
 
     def __init__(
-        self, engine: Engine, count: int, database: PinnedPath, log: PinnedPath | None = None
+        self, engine: Engine, count: int, database: PinnedPath, companions: Sequence[PinnedPath]
     ) -> None:
         self._engine = engine
         self._database = database
-        self._log = log
+        self._companions = companions
         self._threads = Threads(count, "quart-app-catalog")
         self._threads.start(1)
         # As many as threads, so whichever thread runs finds one, opened or not.
@@ -76,8 +76,8 @@ class Connections:
                     result = job(connection)
                 finally:
                     connection.rollback()
-                if self._log is not None:
-                    self._log.verify()  # it is there once a job has ended
+                for companion in self._companions:
+                    companion.verify()  # it is there once a job has ended
                 self._verify()
                 return result
         finally:
@@ -85,8 +85,9 @@ class Connections:
 
     def _verify(self) -> None:
         self._database.verify()
-        if self._log is not None and self._log.pinned:
-            self._log.verify()
+        for companion in self._companions:
+            if companion.pinned:
+                companion.verify()
 
     def _close(self) -> None:
         self._threads.shutdown()

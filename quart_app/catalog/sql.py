@@ -70,9 +70,11 @@ class SqlCatalog:
     """
 
     def __init__(self, path: Path) -> None:
-        database, log = PinnedPath(path.absolute()), PinnedPath(_beside(path.absolute(), "-wal"))
-        self._readers = Connections(reading(path), READ_CONNECTIONS, database)
-        self._writer = Connections(writing(path), 1, database, log)
+        whole = path.absolute()
+        database = PinnedPath(whole)
+        companions = [PinnedPath(_beside(whole, suffix)) for suffix in ("-wal", "-shm")]
+        self._readers = Connections(reading(path), READ_CONNECTIONS, database, companions)
+        self._writer = Connections(writing(path), 1, database, companions)
         self._adds = Group(self._insert)
         self._removals = Group(self._delete)
         self._reserve = Reserve(_beside(path, "-reserve"))

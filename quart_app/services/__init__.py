@@ -2,7 +2,7 @@
 
 from quart_app.services.converting import Converting, measured
 from quart_app.services.files import Files, Upload
-from quart_app.services.identity import LOST_CATALOG, has_blobs, join, prove
+from quart_app.services.identity import LOST_CATALOG, MISSING_FILES, has_blobs, join, prove
 from quart_app.services.reading import Description, Reading, Via
 from quart_app.services.recovering import Recovered, recover
 from quart_app.services.relaying import Relaying
@@ -10,6 +10,7 @@ from quart_app.services.sweeping import Swept, sweep
 
 __all__ = [
     "LOST_CATALOG",
+    "MISSING_FILES",
     "Converting",
     "Description",
     "Files",

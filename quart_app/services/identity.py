@@ -12,10 +12,21 @@ from typing import TYPE_CHECKING
 from quart_app.errors import DataMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from quart_app.catalog import Catalog
     from quart_app.storage import Driver
 
-__all__ = ["FOREIGN_CATALOG", "LOST_CATALOG", "has_blobs", "join", "prove"]
+__all__ = [
+    "FOREIGN_CATALOG",
+    "LOST_CATALOG",
+    "MISSING_FILES",
+    "SAMPLE_SIZE",
+    "has_blobs",
+    "join",
+    "prove",
+    "require_files",
+]
 
 LOST_CATALOG = (
     "Files are stored here that no catalog lists. Restore catalog.db from a backup, or list the "
@@ -58,13 +69,24 @@ async def join(driver: Driver, catalog: Catalog) -> None:
         return
     newest = await catalog.newest(SAMPLE_SIZE)
     if not newest and await has_blobs(driver):
+        if await driver.identity() == expected:  # another worker has just joined them
+            return
         raise DataMismatch(LOST_CATALOG)
     if newest and stored is not None:
         raise DataMismatch(FOREIGN_CATALOG)
-    present = sum([await driver.look(key) is not None for key in newest])
-    if 2 * present < len(newest):
-        raise DataMismatch(MISSING_FILES)
+    await require_files(driver, newest)
     await driver.set_identity(expected)
+
+
+async def require_files(driver: Driver, keys: Sequence[str]) -> None:
+    """Return if a store holds most of some blobs, or if there are none to look for.
+
+    Raises:
+        DataMismatch: It does not, so its volume may not be mounted.
+    """
+    present = sum([await driver.look(key) is not None for key in keys])
+    if 2 * present < len(keys):
+        raise DataMismatch(MISSING_FILES)
 
 
 async def has_blobs(driver: Driver) -> bool:

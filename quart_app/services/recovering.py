@@ -11,7 +11,7 @@ from quart_app.errors import DataMismatch
 from quart_app.models import ByteRange, File
 from quart_app.protocol.records import load_record
 from quart_app.services.files import utc_now
-from quart_app.services.identity import FOREIGN_CATALOG
+from quart_app.services.identity import FOREIGN_CATALOG, SAMPLE_SIZE, require_files
 from quart_app.streaming import computed
 
 if TYPE_CHECKING:
@@ -63,13 +63,17 @@ async def recover(
         now: Clock, in UTC.
 
     Raises:
-        DataMismatch: The catalog lists files of another store; nothing was changed.
+        DataMismatch: The catalog lists files of another store, or files that are missing here;
+            nothing was changed.
         StorageError: The store fails.
         CatalogError: The catalog fails.
     """
     identity, ours = await driver.identity(), await catalog.identity()
-    if identity not in {None, ours} and await catalog.newest(1):
+    newest = await catalog.newest(SAMPLE_SIZE)
+    if identity not in {None, ours} and newest:
         raise DataMismatch(FOREIGN_CATALOG)
+    if identity is None:
+        await require_files(driver, newest)
     recovered = Recovered()
     async with aclosing(_batches(driver)) as batches:
         async for keys in batches:

@@ -60,8 +60,9 @@ class Swept:
 
 @dataclass(slots=True)
 class _Census:
-    """Blobs, orphans, and the keys of the old orphans, as far as `MOST_ORPHANS`."""
+    """Counts of blobs, and the keys of the old orphans up to `MOST_ORPHANS`."""
 
+    aside: int = 0
     blobs: int = 0
     orphans: int = 0
     old_count: int = 0
@@ -69,9 +70,11 @@ class _Census:
 
     @property
     def too_large_share(self) -> bool:
-        if self.old_count == self.blobs:
-            return self.blobs > 0
-        return self.old_count > max(FEW_ORPHANS, self.blobs // SHARE_DIVISOR)
+        """Whether setting the old orphans aside would leave too large a share there."""
+        if not self.old_count:
+            return False
+        lost, everything = self.aside + self.old_count, self.aside + self.blobs
+        return lost == everything or lost > max(FEW_ORPHANS, everything // SHARE_DIVISOR)
 
 
 async def sweep(
@@ -98,8 +101,8 @@ async def sweep(
     await prove(driver, files.catalog)
     expired = files.catalog.count_expired(now=now()) if dry_run else files.delete_expired()
     swept = Swept(expired=await expired, unfinished=await driver.clean(dry_run=dry_run))
-    await _sweep_aside(files, swept, now(), dry_run=dry_run)
-    census = await _census(files, now())
+    aside = await _sweep_aside(files, swept, now(), dry_run=dry_run)
+    census = await _census(files, aside, now())
     swept.orphans = census.orphans
     swept.refused = census.too_large_share and not force
     if not swept.refused:
@@ -109,21 +112,24 @@ async def sweep(
     return swept
 
 
-async def _sweep_aside(files: Files, swept: Swept, now: datetime, *, dry_run: bool) -> None:
-    driver = files.store.driver
+async def _sweep_aside(files: Files, swept: Swept, now: datetime, *, dry_run: bool) -> int:
+    """Restore and remove blobs that were set aside; return how many without an entry stay."""
+    driver, staying = files.store.driver, 0
     async with aclosing(driver.walk_aside()) as days:
         async for day, keys in days:
             known = await files.catalog.known(keys)
             gone = sorted(set(keys) - known) if now.date() - day > SET_ASIDE_DAYS else []
+            staying += len(keys) - len(known) - len(gone)
             swept.restored += len(known)
             swept.removed += len(gone)
             if not dry_run:
                 await driver.restore(sorted(known))
                 await driver.delete(gone)
+    return staying
 
 
-async def _census(files: Files, now: datetime) -> _Census:
-    driver, census = files.store.driver, _Census()
+async def _census(files: Files, aside: int, now: datetime) -> _Census:
+    driver, census = files.store.driver, _Census(aside)
     async with aclosing(driver.walk()) as batches:
         async for keys in batches:
             census.blobs += len(keys)

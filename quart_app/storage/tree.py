@@ -59,8 +59,12 @@ MOST_RECORD_SIZE = 64 * KIB
 NO_ATTRIBUTE = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.E2BIG, errno.ERANGE,
                 errno.ENOSPC, errno.EDQUOT}  # fmt: skip
 
-#: Age of an unfinished write without the name of its process, from which it is a leftover.
-NAMELESS_AGE_SECONDS = 86_400.0
+#: Age from which a record without a blob, or an unfinished write without the name of its process,
+#: is a leftover.
+LONE_AGE_SECONDS = 86_400.0
+
+#: Flags that open a directory, and no link to one.
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 PRIVATE_DIRECTORY = 0o750
 PRIVATE_FILE = 0o640
@@ -127,11 +131,24 @@ class Tree:
     def days(self) -> list[tuple[date, Path]]:
         """Return the directories of blobs set aside, with their days, the oldest first."""
         found: list[tuple[date, Path]] = []
-        with suppress(FileNotFoundError):
-            for name in sorted(filter(DAY.fullmatch, _directories(self._aside))):
-                with suppress(ValueError):
-                    found.append((date.fromisoformat(name), self._aside / name))
+        for name in sorted(filter(DAY.fullmatch, self._aside_names())):
+            with suppress(ValueError):
+                found.append((date.fromisoformat(name), self._aside / name))
         return found
+
+    def _aside_names(self) -> list[str]:
+        try:
+            descriptor = os.open(self._aside, OPEN_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link, which is not followed
+                return []
+            raise
+        try:
+            return _directories(descriptor)
+        finally:
+            os.close(descriptor)
 
     def keys(self, directory: Path) -> list[str]:
         """Return the keys of the blobs in a directory."""
@@ -160,6 +177,8 @@ class Tree:
     def set_aside(self, key: str, day: date) -> None:
         """Move a blob and its record to the directory of a day."""
         directory = self._aside / day.isoformat()
+        if self._aside.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         for made in (self._aside, directory):
             made.mkdir(PRIVATE_DIRECTORY, exist_ok=True)
         _move(self.path(key), directory)
@@ -171,26 +190,33 @@ class Tree:
 
     def clean(self, *, dry_run: bool) -> int:
         """Remove the unfinished writes of processes that have ended; return their number."""
-        alive = {name: self._is_alive(name) for name in self._writer_names()}
+        remove = not dry_run
+        alive = {name: self._is_alive(name, remove=remove) for name in self._writer_names()}
         count = 0
         for shard in self.shards():
-            for name in _files(shard):
+            names = set(_files(shard))
+            if remove:
+                self._drop_lone_records(shard, names)
+            for name in names:
                 if (part := PART.fullmatch(name)) and self._is_leftover(shard / name, part, alive):
                     count += 1
-                    if not dry_run:
+                    if remove:
                         (shard / name).unlink(missing_ok=True)
-        if not dry_run:
-            for name in (name for name, lives in alive.items() if not lives):
-                (self.writers / name).unlink(missing_ok=True)
+        if remove:
             self._drop_empty_days()
         return count
 
+    def _drop_lone_records(self, shard: Path, names: set[str]) -> None:
+        """Remove old record files whose blobs were never published."""
+        for name in names:
+            key = name.removesuffix(RECORD_SUFFIX)
+            lone = key != name and KEY.fullmatch(key) and key not in names
+            if lone and _age(shard / name) > LONE_AGE_SECONDS:
+                (shard / name).unlink(missing_ok=True)
+
     def _is_leftover(self, path: Path, part: re.Match[str], alive: dict[str, bool]) -> bool:
         if (writer := part["writer"]) is None:
-            with suppress(FileNotFoundError):
-                age = datetime.now(UTC).timestamp() - path.lstat().st_mtime
-                return age > NAMELESS_AGE_SECONDS
-            return False
+            return _age(path) > LONE_AGE_SECONDS
         if not alive.get(writer, False):  # a process may have come since `alive` was made
             alive[writer] = self._is_alive(writer)
         return not alive[writer]
@@ -201,13 +227,20 @@ class Tree:
         except FileNotFoundError:
             return []
 
-    def _is_alive(self, writer: str) -> bool:
+    def _is_alive(self, writer: str, *, remove: bool = False) -> bool:
+        """Return whether a process holds a lock; remove the file of a lock that none holds.
+
+        The file is removed under the lock, so a process that takes the lock then sees no file.
+        """
+        path = self.writers / writer
         try:
-            descriptor = os.open(self.writers / writer, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if remove:
+                path.unlink(missing_ok=True)
         except BlockingIOError:
             return True
         finally:
@@ -296,19 +329,28 @@ def _private(path: str, flags: int) -> int:
 
 
 def _move(path: Path, directory: Path) -> None:
+    if path.exists():
+        with suppress(FileNotFoundError):  # the record first: without its blob it is nothing
+            _record_path(path).rename(_record_path(directory / path.name))
+        with suppress(FileNotFoundError):
+            path.rename(directory / path.name)
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since the last write of a file; 0 where it is gone."""
     with suppress(FileNotFoundError):
-        path.rename(directory / path.name)
-        _record_path(path).rename(_record_path(directory / path.name))
+        return datetime.now(UTC).timestamp() - path.lstat().st_mtime
+    return 0.0
 
 
-def _directories(directory: Path) -> list[str]:
+def _directories(directory: Path | int) -> list[str]:
     with os.scandir(directory) as entries:
         return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _files(directory: Path) -> list[str]:
     """Return the names of the regular files in a directory that is none of a link."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(directory, OPEN_DIRECTORY)
     try:
         with os.scandir(descriptor) as entries:
             return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]

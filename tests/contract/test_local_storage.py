@@ -212,6 +212,26 @@ class TestOthersFiles:
         links[2].symlink_to(outside / key)
         return [*names, *links]
 
+    @pytest.mark.parametrize("what", ["link", "file"])
+    async def test_in_the_place_of_what_is_set_aside(self, tmp_path: Path, what: str) -> None:
+        root, outside = tmp_path / "files", tmp_path / "outside"
+        key = new_key()
+        (outside / "2026-01-01").mkdir(parents=True)
+        (outside / "2026-01-01" / key).write_bytes(b"somebody's")
+        root.mkdir()
+        if what == "link":
+            (root / "aside").symlink_to(outside)
+        else:
+            (root / "aside").write_bytes(b"somebody's")
+        driver = LocalDriver(root)
+        assert [day async for day in driver.walk_aside()] == []
+        await driver.delete([key])
+        with pytest.raises(NotFound):
+            await read(driver, key)
+        with pytest.raises(StorageError):
+            await driver.set_aside([await stored(driver)], date(2026, 1, 1))
+        assert (outside / "2026-01-01" / key).read_bytes() == b"somebody's"
+
     async def test_are_left_alone(self, tmp_path: Path, foreign: list[Path]) -> None:
         driver = LocalDriver(tmp_path / "files")
         mine = await stored(driver)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -173,8 +174,13 @@ class TestFilesAtTheStart:
         if how == "volume not mounted":
             (data / "files").mkdir()
         assert "Mount the volume" in refused(data)
-        assert "belong" in run(data, "sweep", "--force").stderr
-        shutil.rmtree(data / "files")
+        before = set(data.iterdir())
+        for command in ("sweep", "recover"):
+            done = run(data, command)
+            assert done.returncode == 1
+            assert re.search("Mount the volume|belongs to other", done.stderr)
+        assert set(data.iterdir()) == before
+        shutil.rmtree(data / "files", ignore_errors=True)
         moved.rename(data / "files")
         assert_all_there(start(settings={"data": data}), filled)
 
@@ -230,7 +236,7 @@ class TestFilesAtTheStart:
 
 
 class TestUnderTheRunningService:
-    @pytest.mark.parametrize("what", ["catalog.db", "catalog.db-wal", "files"])
+    @pytest.mark.parametrize("what", ["catalog.db", "catalog.db-wal", "catalog.db-shm", "files"])
     @pytest.mark.parametrize("how", ["removed", "replaced"])
     def test_nothing_is_acknowledged(self, start: Start, data: Path, what: str, how: str) -> None:
         server = start(settings={"data": data})
@@ -246,8 +252,7 @@ class TestUnderTheRunningService:
                 assert answer.json()["code"] in {"storage_unavailable", "catalog_unavailable"}
                 assert client.delete(f"/files/{kept['id']}").status_code == 503
             assert client.get("/healthz").status_code == 200
-            if what != "catalog.db-wal":
-                assert client.get("/readyz").status_code == 503
+            assert client.get("/readyz").status_code == 503
             if what == "catalog.db" or (what, how) == ("files", "removed"):
                 assert client.get(kept["url"]).status_code == 503
         server.kill()
